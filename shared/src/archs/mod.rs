@@ -1,0 +1,1 @@
+//! Names and shapes of model families, one table a family.

@@ -1,0 +1,90 @@
+//! Positioned reads: the one interface through which file data enters, so that an object store can stand where a
+//! file stands today.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+/// Something of a known size that can be read at any position, from many threads at once.
+pub trait ReadAt: Send + Sync {
+    /// Size in bytes, as it was when opened.
+    fn size(&self) -> u64;
+
+    /// Fills `buffer` from byte `offset` on.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::UnexpectedEof`] if there are not that many bytes (any more), or the device's own error.
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// Reads `count` bytes from `offset` on into a new buffer. The caller has bounded `count`; what lies beyond
+    /// the end is refused before anything is allocated.
+    fn read_vec_at(&self, count: u64, offset: u64) -> io::Result<Vec<u8>> {
+        let fits = offset.checked_add(count).is_some_and(|end| end <= self.size());
+        let count = usize::try_from(count).ok().filter(|_| fits).ok_or(io::ErrorKind::UnexpectedEof)?;
+        let mut buffer = vec![0; count];
+        self.read_exact_at(&mut buffer, offset)?;
+        Ok(buffer)
+    }
+}
+
+/// An open file.
+#[derive(Debug)]
+pub struct FileSource {
+    file: File,
+    size: u64,
+}
+
+impl FileSource {
+    /// Opens a regular file.
+    ///
+    /// # Errors
+    /// Those of opening it; [`io::ErrorKind::InvalidInput`] for what is not a regular file.
+    pub fn open(path: &Path) -> io::Result<FileSource> {
+        // A FIFO would block for ever on open; ask what it is before.
+        if !std::fs::metadata(path)?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        let file = File::open(path)?;
+        let size = file.metadata()?.len();
+        Ok(FileSource { file, size })
+    }
+
+    /// The open file itself, for what needs its descriptor.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+}
+
+impl ReadAt for FileSource {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_exact_at(buffer, offset)
+    }
+}
+
+impl ReadAt for [u8] {
+    fn size(&self) -> u64 {
+        u64::try_from(self.len()).unwrap_or(u64::MAX)
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let start = usize::try_from(offset).map_err(|_| io::ErrorKind::UnexpectedEof)?;
+        let rest = self.get(start..).ok_or(io::ErrorKind::UnexpectedEof)?;
+        buffer.copy_from_slice(rest.get(..buffer.len()).ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+}
+
+impl ReadAt for Vec<u8> {
+    fn size(&self) -> u64 {
+        self.as_slice().size()
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.as_slice().read_exact_at(buffer, offset)
+    }
+}

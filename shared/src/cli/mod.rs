@@ -1,0 +1,1 @@
+//! Manners of all four tools: arguments, stdin, stdout, progress, exit codes.

@@ -1,0 +1,1 @@
+//! Digest algorithms behind one small type.

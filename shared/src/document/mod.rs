@@ -1,0 +1,1 @@
+//! The document the tools exchange: one checkpoint, one line of JSON.

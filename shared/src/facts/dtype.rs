@@ -1,0 +1,182 @@
+//! The element types a checkpoint can hold, one row each.
+
+use std::fmt;
+
+/// What an element means, as far as casts and checks care.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Floating point.
+    Float,
+    /// Signed or unsigned integer.
+    Integer,
+    /// One byte, 0 or 1.
+    Bool,
+    /// Two floats an element, real part first.
+    Complex,
+    /// Integers that stand for real numbers by a scale kept elsewhere, or bits without a meaning of their own.
+    Opaque,
+}
+
+/// One row of the table: names, size and meaning of a dtype.
+#[derive(Debug)]
+struct Row {
+    dtype: Dtype,
+    /// Spelling in documents: that of safetensors where it has one.
+    name: &'static str,
+    /// Attribute of the `torch` module, as pickles and `config.json` spell it.
+    torch: &'static str,
+    /// A block is the smallest whole-byte unit: this many elements ...
+    elements: u64,
+    /// ... in this many bytes.
+    bytes: u64,
+    kind: Kind,
+}
+
+macro_rules! dtypes {
+    ($($dtype:ident $name:literal $torch:literal $elements:literal / $bytes:literal $kind:ident;)*) => {
+        /// An element type.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Dtype { $(#[doc = $name] $dtype,)* }
+        const ROWS: &[Row] = &[$(Row {
+            dtype: Dtype::$dtype, name: $name, torch: $torch, elements: $elements, bytes: $bytes, kind: Kind::$kind,
+        },)*];
+        impl Dtype {
+            fn row(self) -> &'static Row {
+                match self { $(Dtype::$dtype => &Row {
+                    dtype: Dtype::$dtype, name: $name, torch: $torch, elements: $elements, bytes: $bytes, kind: Kind::$kind,
+                },)* }
+            }
+        }
+    };
+}
+
+// In the order of the safetensors crate 0.8 (`enum Dtype`), which is also the order its writer sorts by, widest
+// last; then what only torch has (`torch/_utils.py`, `c10/core/ScalarType.h`).
+dtypes! {
+    Bool       "BOOL"         "bool"              1/1  Bool;
+    F4         "F4"           "float4_e2m1fn_x2"  2/1  Float;
+    F6E2M3     "F6_E2M3"      ""                  4/3  Float;
+    F6E3M2     "F6_E3M2"      ""                  4/3  Float;
+    U8         "U8"           "uint8"             1/1  Integer;
+    I8         "I8"           "int8"              1/1  Integer;
+    F8E5M2     "F8_E5M2"      "float8_e5m2"       1/1  Float;
+    F8E4M3     "F8_E4M3"      "float8_e4m3fn"     1/1  Float;
+    F8E8M0     "F8_E8M0"      "float8_e8m0fnu"    1/1  Float;
+    F8E4M3Fnuz "F8_E4M3FNUZ"  "float8_e4m3fnuz"   1/1  Float;
+    F8E5M2Fnuz "F8_E5M2FNUZ"  "float8_e5m2fnuz"   1/1  Float;
+    I16        "I16"          "int16"             1/2  Integer;
+    U16        "U16"          "uint16"            1/2  Integer;
+    F16        "F16"          "float16"           1/2  Float;
+    Bf16       "BF16"         "bfloat16"          1/2  Float;
+    I32        "I32"          "int32"             1/4  Integer;
+    U32        "U32"          "uint32"            1/4  Integer;
+    F32        "F32"          "float32"           1/4  Float;
+    C64        "C64"          "complex64"         1/8  Complex;
+    F64        "F64"          "float64"           1/8  Float;
+    I64        "I64"          "int64"             1/8  Integer;
+    U64        "U64"          "uint64"            1/8  Integer;
+    C32        "C32"          "complex32"         1/4  Complex;
+    Bc32       "BC32"         "bcomplex32"        1/4  Complex;
+    C128       "C128"         "complex128"        1/16 Complex;
+    Qi8        "QI8"          "qint8"             1/1  Opaque;
+    Qu8        "QU8"          "quint8"            1/1  Opaque;
+    Qi32       "QI32"         "qint32"            1/4  Opaque;
+    Qu4x2      "QU4X2"        "quint4x2"          2/1  Opaque;
+    Qu2x4      "QU2X4"        "quint2x4"          4/1  Opaque;
+    Bits1x8    "BITS1X8"      "bits1x8"           1/1  Opaque;
+    Bits2x4    "BITS2X4"      "bits2x4"           1/1  Opaque;
+    Bits4x2    "BITS4X2"      "bits4x2"           1/1  Opaque;
+    Bits8      "BITS8"        "bits8"             1/1  Opaque;
+    Bits16     "BITS16"       "bits16"            1/2  Opaque;
+}
+
+/// The last dtype of the table that safetensors can hold.
+const LAST_OF_SAFETENSORS: Dtype = Dtype::U64;
+
+impl Dtype {
+    /// Every dtype, in the order of the table.
+    pub fn all() -> impl Iterator<Item = Dtype> {
+        ROWS.iter().map(|row| row.dtype)
+    }
+
+    /// The spelling used in documents and digests: safetensors' where it has one.
+    pub fn name(self) -> &'static str {
+        self.row().name
+    }
+
+    /// The attribute of the `torch` module (`float32`), or `""` where torch has none.
+    pub fn torch(self) -> &'static str {
+        self.row().torch
+    }
+
+    /// What an element means.
+    pub fn kind(self) -> Kind {
+        self.row().kind
+    }
+
+    /// The dtype of that document spelling, if there is one.
+    pub fn from_name(name: &str) -> Option<Dtype> {
+        ROWS.iter().find(|row| row.name == name).map(|row| row.dtype)
+    }
+
+    /// The dtype of that `torch` attribute, if there is one.
+    pub fn from_torch(name: &str) -> Option<Dtype> {
+        ROWS.iter().find(|row| row.torch == name && !name.is_empty()).map(|row| row.dtype)
+    }
+
+    /// Bytes of one element, or `None` where an element is smaller than a byte.
+    pub fn item_bytes(self) -> Option<u64> {
+        (self.row().elements == 1).then_some(self.row().bytes)
+    }
+
+    /// Bits of one element.
+    pub fn bits(self) -> u64 {
+        // At most 16 * 8 / 1.
+        self.row().bytes.saturating_mul(8).checked_div(self.row().elements).unwrap_or(0)
+    }
+
+    /// Bytes of `elements` elements laid side by side; `None` if they do not fill whole bytes or the product
+    /// does not fit 64 bits.
+    pub fn bytes_of(self, elements: u64) -> Option<u64> {
+        let row = self.row();
+        let blocks = elements.checked_div(row.elements)?;
+        (blocks.checked_mul(row.elements)? == elements).then(|| blocks.checked_mul(row.bytes)).flatten()
+    }
+
+    /// Whether a safetensors file can hold it.
+    pub fn in_safetensors(self) -> bool {
+        self <= LAST_OF_SAFETENSORS
+    }
+}
+
+impl fmt::Display for Dtype {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_found_again() {
+        for dtype in Dtype::all() {
+            assert_eq!(Dtype::from_name(dtype.name()), Some(dtype));
+            if !dtype.torch().is_empty() {
+                assert_eq!(Dtype::from_torch(dtype.torch()), Some(dtype));
+            }
+        }
+        assert_eq!(Dtype::from_torch(""), None);
+    }
+
+    #[test]
+    fn sizes_are_those_of_the_formats() {
+        assert_eq!(Dtype::Bf16.bytes_of(3), Some(6));
+        assert_eq!(Dtype::F4.bytes_of(36), Some(18));
+        assert_eq!(Dtype::F4.bytes_of(3), None);
+        assert_eq!(Dtype::F6E2M3.bits(), 6);
+        assert_eq!(Dtype::F32.bytes_of(u64::MAX), None);
+        assert!(Dtype::U64.in_safetensors() && !Dtype::C32.in_safetensors());
+    }
+}

@@ -1,0 +1,31 @@
+//! The largest sizes the readers accept, each with its source. A file that asks for more is a finding.
+
+/// Bytes of a safetensors header: `MAX_HEADER_SIZE` of the safetensors crate 0.8.
+pub const SAFETENSORS_HEADER: u64 = 100_000_000;
+
+/// Dimensions of a tensor: `PyTorch` allows 64 (`c10/core/TensorImpl.h`, `kMaxDims` of its iterators).
+pub const DIMS: usize = 64;
+
+/// Bytes of a JSON file that belongs to a checkpoint. The index of a trillion-parameter mixture is 20 MB, the
+/// largest published `tokenizer.json` 35 MB; ten times that is room enough.
+pub const JSON: u64 = 400_000_000;
+
+/// Bytes of a tokenizer model. The largest published one (Llama 4) has 3.6 MB.
+pub const TOKENIZER: u64 = 100_000_000;
+
+/// Members of a zip. A `.pth` with 70,000 tensors has 70,006; zip64 allows 2^64.
+pub const ZIP_MEMBERS: u64 = 4_000_000;
+
+/// Bytes of the pickle inside a checkpoint (`data.pkl`). 70,000 tensors take 10 MB.
+pub const PICKLE: u64 = 1_000_000_000;
+
+/// Objects one pickle may build, a bound for those that expand by memo references.
+pub const PICKLE_OBJECTS: u64 = 50_000_000;
+
+/// Nesting of containers inside a pickle or a JSON file: deeper than any training state, shallower than a stack.
+pub const NESTING: usize = 500;
+
+/// Files below one checkpoint directory, and how deep folders nest. DCP writes a file a rank and thread.
+pub const FILES: usize = 1_000_000;
+/// See [`FILES`].
+pub const FOLDERS_DEEP: usize = 32;

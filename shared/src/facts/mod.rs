@@ -1,0 +1,14 @@
+//! What everything else is made of: dtypes, tensors, recipes, findings, limits. No input or output happens here.
+
+pub mod dtype;
+pub mod finding;
+pub mod limits;
+pub mod progress;
+pub mod recipe;
+pub mod rules;
+
+pub use dtype::Dtype;
+pub use finding::{Finding, Severity};
+pub use progress::{Progress, Stopped};
+pub use recipe::{FileId, Op, Recipe, Tensor};
+pub use rules::Id;

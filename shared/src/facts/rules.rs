@@ -1,0 +1,169 @@
+//! The one table of what can be wrong with a checkpoint. An id never changes its meaning.
+
+use super::finding::Severity;
+
+/// At which level `ckpt-verify` decides a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// From headers, sizes and small files.
+    Structure,
+    /// From the readiness for one use (`--expect`).
+    Expect,
+    /// From the data itself (`--deep`, `--against`, digests).
+    Deep,
+}
+
+impl Level {
+    /// The word used in documents.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Structure => "structure",
+            Self::Expect => "expect",
+            Self::Deep => "deep",
+        }
+    }
+}
+
+macro_rules! rules {
+    ($($id:ident $name:literal $severity:ident $level:ident $meaning:literal;)*) => {
+        /// A rule, by what is wrong when it speaks.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Id { $(#[doc = $meaning] $id,)* }
+
+        impl Id {
+            /// Every rule, in the order of the table.
+            pub const ALL: &'static [Id] = &[$(Id::$id,)*];
+
+            /// The stable name.
+            pub fn name(self) -> &'static str {
+                match self { $(Id::$id => $name,)* }
+            }
+
+            /// How much it matters unless regraded.
+            pub fn severity(self) -> Severity {
+                match self { $(Id::$id => Severity::$severity,)* }
+            }
+
+            /// The level at which it is decided.
+            pub fn level(self) -> Level {
+                match self { $(Id::$id => Level::$level,)* }
+            }
+
+            /// What it means, in one line.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Id::$id => $meaning,)* }
+            }
+        }
+    };
+}
+
+rules! {
+    // The path and its files.
+    NotACheckpoint        "not-a-checkpoint"        Error   Structure "nothing below the path is a weight file";
+    FileEmpty             "file-empty"              Error   Structure "a weight file has no bytes";
+    FileZeros             "file-zeros"              Error   Structure "a weight file begins with nothing but zeros: a lost write";
+    FileLfsPointer        "file-lfs-pointer"        Error   Structure "a Git LFS pointer stands where the weights should be";
+    FileHtml              "file-html"               Error   Structure "a web page stands where the weights should be";
+    FileErrorText         "file-error-text"         Error   Structure "a server's error message stands where the weights should be";
+    FileUnknown           "file-unknown"            Error   Structure "a weight file is of no known format";
+    FileExtension         "file-extension"          Warning Structure "a file's name promises another format than its content has";
+    FileUnreadable        "file-unreadable"         Error   Structure "a file cannot be read";
+    FileChanged           "file-changed"            Error   Structure "a file changed while it was being read";
+    LinkDangling          "link-dangling"           Error   Structure "a symbolic link leads to nothing";
+    LinkOutside           "link-outside"            Note    Structure "a symbolic link leads out of the checkpoint";
+    NameUnsafe            "name-unsafe"             Error   Structure "a file name written in a file leads out of the checkpoint";
+    PartialLeft           "partial-left"            Error   Structure "an unfinished conversion or download lies here";
+    TooLarge              "too-large"               Error   Structure "a file asks for more than the readers' limits allow";
+    // safetensors.
+    SafetensorsTruncated  "safetensors-truncated"   Error   Structure "a safetensors file ends before its header or its data do";
+    SafetensorsHeader     "safetensors-header"      Error   Structure "a safetensors header is not what the format allows";
+    SafetensorsDuplicate  "safetensors-duplicate"   Error   Structure "a safetensors header names a tensor, a field or a metadata key twice";
+    SafetensorsDtype      "safetensors-dtype"       Error   Structure "a safetensors header names an unknown dtype";
+    SafetensorsSize       "safetensors-size"        Error   Structure "a tensor's byte range does not fit its dtype and shape";
+    SafetensorsOverlap    "safetensors-overlap"     Error   Structure "two tensors of a safetensors file share bytes";
+    SafetensorsHole       "safetensors-hole"        Error   Structure "bytes of a safetensors file belong to no tensor";
+    SafetensorsTrailing   "safetensors-trailing"    Error   Structure "a safetensors file goes on after its last tensor";
+    SafetensorsMetadata   "safetensors-metadata"    Warning Structure "a safetensors file has no `format` in its metadata, which transformers before 4.57 insist on";
+    // torch.
+    ZipTruncated          "zip-truncated"           Error   Structure "a zip's central directory is missing or cut off";
+    ZipInvalid            "zip-invalid"             Error   Structure "a zip breaks its own format";
+    ZipMismatch           "zip-mismatch"            Error   Structure "a zip member's local header disagrees with the central directory";
+    ZipOverlap            "zip-overlap"             Error   Structure "two zip members share bytes";
+    ZipDuplicate          "zip-duplicate"           Error   Structure "a zip holds two members of one name";
+    ZipCompressed         "zip-compressed"          Error   Structure "a tensor's record is compressed, so that torch maps garbage";
+    ZipLeading            "zip-leading"             Error   Structure "bytes stand before a zip's first member, which torch refuses";
+    TorchRecordMissing    "torch-record-missing"    Error   Structure "a torch file lacks a record that its pickle needs";
+    TorchStorageShort     "torch-storage-short"     Error   Structure "a storage record is smaller than its tensors need";
+    TorchByteorder        "torch-byteorder"         Warning Structure "a torch file is big-endian, which torch itself reads wrongly for newer dtypes";
+    TorchLegacy           "torch-legacy"            Error   Structure "a torch file is in the format of before version 1.6";
+    PickleInvalid         "pickle-invalid"          Error   Structure "a pickle breaks its own format";
+    PickleTensor          "pickle-tensor"           Error   Structure "a tensor in a pickle is not described as torch does it";
+    PickleUnknownClass    "pickle-unknown-class"    Note    Structure "a pickle names classes that are not torch's; they were kept as data";
+    TensorDuplicate       "tensor-duplicate"        Error   Structure "two different tensors have one name";
+    // Sharded checkpoints.
+    IndexInvalid          "index-invalid"           Error   Structure "an index of shards is not what it should be";
+    IndexTensorMissing    "index-tensor-missing"    Error   Structure "the index names a tensor that its shard does not hold";
+    IndexTensorUnlisted   "index-tensor-unlisted"   Error   Structure "a shard holds a tensor that the index does not name";
+    IndexWrongShard       "index-wrong-shard"       Error   Structure "a tensor stands in another shard than the index says";
+    IndexTotalSize        "index-total-size"        Warning Structure "the index's total_size is not the sum of the tensors";
+    ShardMissing          "shard-missing"           Error   Structure "a shard is missing";
+    ShardStray            "shard-stray"             Warning Structure "a weight file belongs to no index, or hides the shards beside it";
+    ShardMismatch         "shard-mismatch"          Error   Structure "model-parallel shards do not fit together";
+    // What belongs beside the weights.
+    JsonInvalid           "json-invalid"            Error   Structure "a JSON file cannot be parsed";
+    ConfigMissing         "config-missing"          Warning Structure "there is no config.json or params.json beside the weights";
+    ConfigShape           "config-shape"            Error   Structure "a tensor has another shape than the config says";
+    ConfigVocab           "config-vocab"            Error   Structure "the config's vocabulary is not that of the embedding";
+    ConfigLayers          "config-layers"           Error   Structure "the config has another number of layers than the weights";
+    ConfigDtype           "config-dtype"            Warning Structure "the config's dtype is not that of the weights";
+    TensorMissing         "tensor-missing"          Error   Structure "a tensor that the architecture needs is missing";
+    TensorUnexpected      "tensor-unexpected"       Warning Structure "a tensor that the architecture does not know";
+    TensorEmpty           "tensor-empty"            Error   Structure "a weight has no elements: a placeholder was saved";
+    TensorAbsent          "tensor-absent"           Error   Structure "a tensor has no data in the checkpoint";
+    DtypeMixed            "dtype-mixed"             Warning Structure "weights of one kind have different dtypes";
+    TiedHeadMissing       "tied-head-missing"       Error   Structure "the output head is missing though the config says it is not tied";
+    TiedHeadStored        "tied-head-stored"        Note    Structure "the output head is stored though the config says it is tied";
+    TiedDiffers           "tied-differs"            Error   Deep      "the output head differs from the embedding though the config says it is tied";
+    TokenizerMissing      "tokenizer-missing"       Warning Structure "there is no tokenizer beside the weights";
+    TokenizerInvalid      "tokenizer-invalid"       Error   Structure "a tokenizer file cannot be read";
+    TokenizerVocab        "tokenizer-vocab"         Error   Structure "the tokenizer has more tokens than the embedding has rows";
+    ReplicaDiffers        "replica-differs"         Error   Deep      "copies of one tensor in several shards are not equal";
+    DerivedDiffers        "derived-differs"         Warning Deep      "a derived buffer does not hold what the config derives";
+    // Readiness for a use.
+    ExpectLayout          "expect-layout"           Error   Expect    "the checkpoint has not the layout that this use needs";
+    ExpectFile            "expect-file"             Error   Expect    "a file that this use needs is missing";
+    ExpectExtraFile       "expect-extra-file"       Error   Expect    "a file that this use cannot have is there";
+    ExpectFormat          "expect-format"           Error   Expect    "a file is of a form that this use does not accept";
+    // Two checkpoints, a checkpoint and a manifest.
+    AgainstMissing        "against-missing"         Error   Deep      "a tensor of the other checkpoint is missing here";
+    AgainstAdded          "against-added"           Error   Deep      "a tensor that the other checkpoint does not have";
+    AgainstGeometry       "against-geometry"        Error   Deep      "a tensor has another dtype or shape than in the other checkpoint";
+    AgainstValues         "against-values"          Error   Deep      "a tensor's values are not those of the other checkpoint";
+    ManifestInvalid       "manifest-invalid"        Error   Deep      "a manifest cannot be read";
+    ManifestMissing       "manifest-missing"        Error   Deep      "what the manifest names is not there";
+    ManifestAdded         "manifest-added"          Error   Deep      "something is there that the manifest does not name";
+    ManifestChanged       "manifest-changed"        Error   Deep      "the bytes are not those of the manifest";
+    // The run could not tell.
+    PathMissing           "path-missing"            Error   Structure "there is nothing at the path";
+    Unsupported           "unsupported"             Error   Structure "the format is known but not read yet";
+}
+
+impl Id {
+    /// The rule of that name.
+    pub fn from_name(name: &str) -> Option<Id> {
+        Id::ALL.iter().copied().find(|id| id.name() == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_lower_case() {
+        for &id in Id::ALL {
+            assert_eq!(Id::from_name(id.name()), Some(id), "two rules are called {}", id.name());
+            assert!(id.name().bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'));
+        }
+    }
+}

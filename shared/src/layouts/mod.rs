@@ -1,0 +1,1 @@
+//! A path on disk to a checkpoint and back.

@@ -1,0 +1,1 @@
+//! Tokenizer files: tiktoken ranks, SentencePiece models, tokenizer.json.

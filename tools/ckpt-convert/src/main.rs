@@ -1,0 +1,3 @@
+//! ckpt-convert.
+
+fn main() {}

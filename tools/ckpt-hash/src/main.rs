@@ -1,0 +1,3 @@
+//! ckpt-hash.
+
+fn main() {}

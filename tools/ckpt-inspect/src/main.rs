@@ -1,0 +1,3 @@
+//! ckpt-inspect.
+
+fn main() {}

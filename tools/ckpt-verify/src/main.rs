@@ -1,0 +1,3 @@
+//! ckpt-verify.
+
+fn main() {}
