@@ -5,6 +5,21 @@
 //! the map. 0 [`facts`] · 1 [`bytes`] · 2 [`formats`], [`archs`], [`tokenizers`], [`digests`] · 3 [`layouts`] ·
 //! 4 [`plan`] · 5 [`document`], [`cli`].
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::as_conversions,
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        clippy::ptr_arg,
+        clippy::too_many_lines,
+        reason = "a test that overflows or indexes wrongly fails, which is what it is for"
+    )
+)]
+
 pub mod archs;
 pub mod bytes;
 pub mod cli;

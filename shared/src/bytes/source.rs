@@ -1,9 +1,9 @@
 //! Positioned reads: the one interface through which file data enters, so that an object store can stand where a
 //! file stands today.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 /// Something of a known size that can be read at any position, from many threads at once.
@@ -28,11 +28,28 @@ pub trait ReadAt: Send + Sync {
     }
 }
 
+/// What tells a file from a changed one, short of reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+}
+
+impl Stamp {
+    /// The stamp of a file with that metadata.
+    pub fn of(data: &Metadata) -> Stamp {
+        let modified = (data.mtime(), data.mtime_nsec());
+        Stamp { device: data.dev(), inode: data.ino(), size: data.len(), modified }
+    }
+}
+
 /// An open file.
 #[derive(Debug)]
 pub struct FileSource {
     file: File,
-    size: u64,
+    stamp: Stamp,
 }
 
 impl FileSource {
@@ -46,8 +63,13 @@ impl FileSource {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
         let file = File::open(path)?;
-        let size = file.metadata()?.len();
-        Ok(FileSource { file, size })
+        let stamp = Stamp::of(&file.metadata()?);
+        Ok(FileSource { file, stamp })
+    }
+
+    /// What the file was when it was opened.
+    pub fn stamp(&self) -> Stamp {
+        self.stamp
     }
 
     /// The open file itself, for what needs its descriptor.
@@ -58,7 +80,7 @@ impl FileSource {
 
 impl ReadAt for FileSource {
     fn size(&self) -> u64 {
-        self.size
+        self.stamp.size
     }
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {

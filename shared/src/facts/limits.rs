@@ -29,3 +29,6 @@ pub const NESTING: usize = 500;
 pub const FILES: usize = 1_000_000;
 /// See [`FILES`].
 pub const FOLDERS_DEEP: usize = 32;
+
+/// Findings of one kind that a reader reports about one file: enough to see the pattern, too few to drown in.
+pub const FINDINGS: usize = 1000;

@@ -1,14 +1,19 @@
 //! Readers and writers of one container each, found by content.
 
+pub mod detect;
+pub mod json;
+pub mod safetensors;
+
 use std::collections::BTreeMap;
 
-use crate::facts::{Finding, Tensor};
+use crate::bytes::ReadAt;
+use crate::facts::{FileId, Finding, Tensor};
+
+pub use detect::Format;
 
 /// What a reader makes of one file: plain data, from its headers alone.
 #[derive(Debug, Default)]
 pub struct Container {
-    /// Name of the format, one of `detect`'s.
-    pub format: &'static str,
     /// Every tensor, in the order of the file.
     pub tensors: Vec<Tensor>,
     /// Text the file carries about itself (`__metadata__` of safetensors).
@@ -26,4 +31,18 @@ pub struct Object {
     pub path: String,
     /// The value: JSON's scalars as they are, anything else described by a string such as `<argparse.Namespace>`.
     pub value: serde_json::Value,
+}
+
+/// Finds out what a file is and reads its headers.
+///
+/// # Errors
+/// One finding, without a file name, if nothing of the file can be used: it is damaged at its root, of a format
+/// that is not read, or no weight file at all.
+pub fn open(source: &dyn ReadAt, file: FileId) -> Result<(Format, Container), Finding> {
+    let format = detect::detect(source)?;
+    let container = match format {
+        Format::Safetensors => safetensors::read(source, file)?,
+        other => return Err(other.refusal()),
+    };
+    Ok((format, container))
 }

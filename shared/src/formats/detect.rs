@@ -1,0 +1,158 @@
+//! What a file is, by its first bytes; names lie, and `.bin` says nothing.
+
+use crate::bytes::ReadAt;
+use crate::facts::{Finding, Id, limits};
+
+/// A container format, one row each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Format {
+    /// safetensors.
+    Safetensors,
+    /// A zip: what `torch.save` writes since 1.6, unless its members say otherwise.
+    Torch,
+    /// `torch.save` before 1.6: pickles and raw storages, one after the other.
+    TorchLegacy,
+    /// GGUF of llama.cpp.
+    Gguf,
+    /// A bare pickle.
+    Pickle,
+    /// numpy's array file.
+    Npy,
+    /// HDF5, as Keras writes it.
+    Hdf5,
+    /// A tar: torch of 2016, or NeMo.
+    Tar,
+    /// gzip: an old `.nemo`, or a file packed by hand.
+    Gzip,
+}
+
+/// Format, name in documents, first bytes, and what reads it where we do not.
+const ROWS: &[(Format, &str, &[u8], &str)] = &[
+    (Format::Torch, "torch", b"PK\x03\x04", ""),
+    // An empty zip has only its end record.
+    (Format::Torch, "torch", b"PK\x05\x06", ""),
+    (Format::Gguf, "gguf", b"GGUF", "llama.cpp's gguf-py reads it"),
+    (Format::Npy, "npy", b"\x93NUMPY", "numpy.load reads it"),
+    (Format::Hdf5, "hdf5", b"\x89HDF\r\n\x1a\n", "h5py reads it"),
+    (Format::Gzip, "gzip", b"\x1f\x8b", "unpack it with gunzip first"),
+];
+
+/// Bytes looked at: a tar says so at 257, a zip polyglot no later.
+const HEAD: u64 = 512;
+
+impl Format {
+    /// The name used in documents.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Safetensors => "safetensors",
+            Format::TorchLegacy => "torch-legacy",
+            Format::Pickle => "pickle",
+            Format::Tar => "tar",
+            other => ROWS.iter().find(|row| row.0 == other).map_or("", |row| row.1),
+        }
+    }
+
+    /// The finding for a format that is recognised and not read.
+    pub fn refusal(self) -> Finding {
+        let reader = match self {
+            Format::TorchLegacy => "torch.load reads it, and torch.save writes today's form",
+            Format::Pickle => "its framework's own loader reads it",
+            Format::Tar => "unpack it with tar, or load it with NeMo or torch",
+            other => ROWS.iter().find(|row| row.0 == other).map_or("", |row| row.3),
+        };
+        let id = if self == Format::TorchLegacy { Id::TorchLegacy } else { Id::Unsupported };
+        Finding::new(id, format!("this is a {} file, which is recognised but not read here; {reader}", self.name()))
+    }
+}
+
+/// Finds out what a file is.
+///
+/// # Errors
+/// A finding that names what stands there instead of weights: nothing, zeros, a Git LFS pointer, a web page.
+pub fn detect(source: &dyn ReadAt) -> Result<Format, Finding> {
+    let size = source.size();
+    if size == 0 {
+        return Err(Finding::new(Id::FileEmpty, "the file is empty").needed("weights", "0 bytes"));
+    }
+    let head = source.read_vec_at(size.min(HEAD), 0).map_err(|error| unreadable(&error))?;
+    if let Some(row) = ROWS.iter().find(|row| head.starts_with(row.2)) {
+        return Ok(row.0);
+    }
+    if head.get(257..262) == Some(b"ustar") {
+        return Ok(Format::Tar);
+    }
+    if head.iter().all(|&byte| byte == 0) {
+        let message = "the file begins with nothing but zeros: its data never reached the disk";
+        return Err(Finding::new(Id::FileZeros, message).at(0));
+    }
+    if let Some(finding) = not_weights(&head) {
+        return Err(finding);
+    }
+    if let [0x80, 2..=5, rest @ ..] = head.as_slice() {
+        // LONG1 of ten bytes: the magic number of torch's legacy files (`torch/serialization.py`, MAGIC_NUMBER).
+        let legacy = rest.starts_with(b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19");
+        return Ok(if legacy { Format::TorchLegacy } else { Format::Pickle });
+    }
+    // The reference reader tolerates spaces before the brace; a length that cannot be is still a safetensors file
+    // with a damaged length if its JSON follows.
+    let json = head.get(8..).unwrap_or_default().trim_ascii_start();
+    let length = head.first_chunk::<8>().map_or(u64::MAX, |bytes| u64::from_le_bytes(*bytes));
+    let plausible = length <= limits::SAFETENSORS_HEADER && (size < 16 || json.starts_with(b"{"));
+    if plausible || json.starts_with(b"{\"") {
+        return Ok(Format::Safetensors);
+    }
+    let start = String::from_utf8_lossy(head.get(..head.len().min(16)).unwrap_or_default()).into_owned();
+    Err(Finding::new(Id::FileUnknown, "the file is of no known weight format")
+        .at(0)
+        .needed("weights", format!("{start:?}")))
+}
+
+/// Text that downloads leave where weights should be.
+fn not_weights(head: &[u8]) -> Option<Finding> {
+    let text = head.trim_ascii_start();
+    let lower = text.to_ascii_lowercase();
+    let (id, message) = if text.starts_with(b"version https://git-lfs") {
+        (Id::FileLfsPointer, "this is a Git LFS pointer, not the file it stands for; `git lfs pull` fetches that")
+    } else if lower.starts_with(b"<!doctype html") || lower.starts_with(b"<html") {
+        (Id::FileHtml, "this is a web page, not weights; the download went to a login or error page")
+    } else if lower.starts_with(b"<?xml") || lower.starts_with(b"{\"error") || lower.starts_with(b"{\"message") {
+        (Id::FileErrorText, "this is a server's error message, not weights; download the file again")
+    } else if text.starts_with(b"Entry not found") || text.starts_with(b"Access to model") {
+        (Id::FileErrorText, "this is the hub's refusal, not weights; log in and download the file again")
+    } else {
+        return None;
+    };
+    Some(Finding::new(id, message).at(0))
+}
+
+/// The finding for a read that failed.
+pub fn unreadable(error: &std::io::Error) -> Finding {
+    if error.kind() == std::io::ErrorKind::UnexpectedEof {
+        return Finding::new(Id::FileChanged, "the file became shorter while it was being read");
+    }
+    Finding::new(Id::FileUnreadable, format!("the file cannot be read: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(bytes: &[u8]) -> Result<Format, Id> {
+        detect(&bytes.to_vec()).map_err(|finding| finding.id)
+    }
+
+    #[test]
+    fn content_decides() {
+        assert_eq!(of(b""), Err(Id::FileEmpty));
+        assert_eq!(of(&[0; 4096]), Err(Id::FileZeros));
+        assert_eq!(of(b"version https://git-lfs.github.com/spec/v1\n"), Err(Id::FileLfsPointer));
+        assert_eq!(of(b"  <!DOCTYPE HTML>\n<html>"), Err(Id::FileHtml));
+        assert_eq!(of(b"{\"error\":\"Repository not found\"}"), Err(Id::FileErrorText));
+        assert_eq!(of(b"what is this, a file of words?"), Err(Id::FileUnknown));
+        assert_eq!(of(b"GGUF\x03\0\0\0"), Ok(Format::Gguf));
+        assert_eq!(of(b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."), Ok(Format::TorchLegacy));
+        assert_eq!(of(b"\x80\x04\x95abc"), Ok(Format::Pickle));
+        assert_eq!(of(b"\x02\0\0\0\0\0\0\0{}"), Ok(Format::Safetensors));
+        assert_eq!(of(b"\xff\xff\xff\xff\xff\xff\xff\x7f{\"a\":{}}"), Ok(Format::Safetensors));
+    }
+}

@@ -1,0 +1,109 @@
+//! Changes of values: another dtype rounded to nearest even, reversed bytes, conjugates, negatives.
+#![expect(clippy::as_conversions, clippy::cast_possible_truncation, reason = "numeric kernels")]
+
+use anyhow::{Result, bail};
+use half::{bf16, f16};
+
+use crate::facts::dtype::Kind;
+use crate::facts::{Dtype, Finding, Id};
+
+/// Whether [`cast`] knows the way from one dtype to another.
+pub(super) fn known(from: Dtype, to: Dtype) -> bool {
+    matches!(from, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::Bf16)
+        && matches!(to, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::Bf16)
+}
+
+/// Rounds every value of `from` to the nearest value of `to`, ties to even.
+///
+/// # Errors
+/// A finding for a pair of dtypes that is not known.
+pub(super) fn cast(from: Dtype, values: &[u8], to: Dtype, out: &mut [u8]) -> Result<()> {
+    use Dtype::{Bf16, F16, F32, F64};
+    match (from, to) {
+        (F32, Bf16) => each(values, out, |v| bf16::from_f32(f32::from_le_bytes(v)).to_le_bytes()),
+        (F32, F16) => each(values, out, |v| f16::from_f32(f32::from_le_bytes(v)).to_le_bytes()),
+        (F32, F64) => each(values, out, |v| f64::from(f32::from_le_bytes(v)).to_le_bytes()),
+        (F16, F32) => each(values, out, |v| f16::from_le_bytes(v).to_f32().to_le_bytes()),
+        (F16, F64) => each(values, out, |v| f16::from_le_bytes(v).to_f64().to_le_bytes()),
+        // Exact in f32, so that only one rounding happens.
+        (F16, Bf16) => each(values, out, |v| bf16::from_f32(f16::from_le_bytes(v).to_f32()).to_le_bytes()),
+        (Bf16, F32) => each(values, out, |v| bf16::from_le_bytes(v).to_f32().to_le_bytes()),
+        (Bf16, F64) => each(values, out, |v| bf16::from_le_bytes(v).to_f64().to_le_bytes()),
+        (Bf16, F16) => each(values, out, |v| f16::from_f32(bf16::from_le_bytes(v).to_f32()).to_le_bytes()),
+        (F64, F32) => each(values, out, |v| (f64::from_le_bytes(v) as f32).to_le_bytes()),
+        // Through f32 rounds twice, and so does torch (`c10::convert<BFloat16, double>`); ours rounds once.
+        (F64, F16) => each(values, out, |v| f16::from_f64(f64::from_le_bytes(v)).to_le_bytes()),
+        (F64, Bf16) => each(values, out, |v| bf16::from_f64(f64::from_le_bytes(v)).to_le_bytes()),
+        (a, b) if a == b => out.copy_from_slice(values),
+        _ => bail!(Finding::new(Id::Unsupported, format!("there is no cast from {from} to {to}"))),
+    }
+    Ok(())
+}
+
+fn each<const A: usize, const B: usize>(values: &[u8], out: &mut [u8], convert: impl Fn([u8; A]) -> [u8; B]) {
+    let (values, _) = values.as_chunks::<A>();
+    let (out, _) = out.as_chunks_mut::<B>();
+    for (to, from) in out.iter_mut().zip(values) {
+        *to = convert(*from);
+    }
+}
+
+/// Number of finite values that became infinite by a cast.
+pub(super) fn overflows(from: Dtype, values: &[u8], to: Dtype, cast: &[u8]) -> u64 {
+    // Only a dtype with a smaller exponent can overflow; the common casts are not scanned.
+    if matches!((from, to), (_, Dtype::F64) | (Dtype::F16 | Dtype::Bf16, Dtype::F32) | (Dtype::F16, Dtype::Bf16)) {
+        return 0;
+    }
+    let pairs = finite(from, values).zip(finite(to, cast));
+    pairs.filter(|&(before, after)| before && !after).count() as u64
+}
+
+fn finite(dtype: Dtype, values: &[u8]) -> Box<dyn Iterator<Item = bool> + '_> {
+    match dtype {
+        Dtype::F64 => Box::new(values.as_chunks().0.iter().map(|v| f64::from_le_bytes(*v).is_finite())),
+        Dtype::F32 => Box::new(values.as_chunks().0.iter().map(|v| f32::from_le_bytes(*v).is_finite())),
+        Dtype::F16 => Box::new(values.as_chunks().0.iter().map(|v| f16::from_le_bytes(*v).is_finite())),
+        Dtype::Bf16 => Box::new(values.as_chunks().0.iter().map(|v| bf16::from_le_bytes(*v).is_finite())),
+        _ => Box::new(std::iter::empty()),
+    }
+}
+
+/// Bytes of one number: a complex element is two.
+fn number(dtype: Dtype) -> usize {
+    let item = crate::bytes::to_usize(dtype.item_bytes().unwrap_or(1));
+    if dtype.kind() == Kind::Complex { item >> 1 } else { item }
+}
+
+/// Reverses the bytes of every number.
+pub(super) fn swap(dtype: Dtype, values: &mut [u8]) {
+    values.chunks_exact_mut(number(dtype).max(1)).for_each(<[u8]>::reverse);
+}
+
+/// Flips the sign of every imaginary part; a real value is its own conjugate.
+pub(super) fn conjugate(dtype: Dtype, values: &mut [u8]) {
+    if dtype.kind() == Kind::Complex {
+        flip(values.chunks_exact_mut(number(dtype).max(1)).skip(1).step_by(2));
+    }
+}
+
+/// Flips the sign of every value.
+///
+/// # Errors
+/// A finding for integers, which torch never marks so.
+pub(super) fn negate(dtype: Dtype, values: &mut [u8]) -> Result<()> {
+    if !matches!(dtype.kind(), Kind::Complex | Kind::Float) {
+        bail!(Finding::new(Id::Unsupported, format!("a lazily negated {dtype} tensor")));
+    }
+    let number = number(dtype).max(1);
+    flip(values.chunks_exact_mut(number));
+    Ok(())
+}
+
+/// The sign is the highest bit of the last byte of every little-endian float.
+fn flip<'a>(numbers: impl Iterator<Item = &'a mut [u8]>) {
+    for number in numbers {
+        if let Some(last) = number.last_mut() {
+            *last ^= 0x80;
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Proves that a recipe is well made before anything is read: ranks agree, every index lies inside its value, tiles
+//! cover their shape exactly once, every byte lies inside its file.
+
+use crate::facts::recipe::{Tile, elements};
+use crate::facts::{FileId, Finding, Id, Op, Recipe, limits};
+
+use super::cast;
+
+/// Checks a recipe. `size` gives a file's size in bytes.
+///
+/// # Errors
+/// A finding that says which part does not fit; `replica`, `tensor` and file are for the caller to add.
+pub fn check(recipe: &Recipe, size: &dyn Fn(FileId) -> u64) -> Result<(), Finding> {
+    let Some(count) = elements(&recipe.shape) else {
+        return Err(broken(format!("the shape {:?} has more elements than fit 64 bits", recipe.shape)));
+    };
+    let Some(bytes) = recipe.dtype.bytes_of(count) else {
+        return Err(broken(format!("{count} elements of {} do not fill whole bytes", recipe.dtype)));
+    };
+    if recipe.shape.len() > limits::DIMS {
+        return Err(broken(format!("{} dimensions", recipe.shape.len())));
+    }
+    match &recipe.op {
+        Op::Bytes { file, offset } => inside(*file, *offset, bytes, size(*file)),
+        Op::Literal(given) if crate::bytes::to_u64(given.len()) == bytes => Ok(()),
+        Op::Literal(given) => Err(broken(format!("{} bytes given for {bytes}", given.len()))),
+        Op::Strided { file, storage, start, strides } => {
+            same_rank(recipe, strides.len())?;
+            let reach = reach(&recipe.shape, strides, *start, recipe.dtype.item_bytes());
+            let reach = reach.ok_or_else(|| broken("a view's strides reach further than 64 bits".to_owned()))?;
+            inside(*file, *storage, if count == 0 { 0 } else { reach }, size(*file))
+        }
+        Op::Tiles(tiles) => tiled(recipe, tiles, count, size),
+        Op::Slice { of, start } => {
+            same_dtype(recipe, of)?;
+            same_rank(recipe, of.shape.len())?;
+            same_rank(recipe, start.len())?;
+            let fits = recipe
+                .shape
+                .iter()
+                .zip(start)
+                .zip(&of.shape)
+                .all(|((&size, &start), &whole)| start.checked_add(size).is_some_and(|end| end <= whole));
+            if !fits {
+                return Err(broken(format!("a slice {:?} from {start:?} of {:?}", recipe.shape, of.shape)));
+            }
+            check(of, size)
+        }
+        Op::Reshape(of) => {
+            same_dtype(recipe, of)?;
+            if elements(&of.shape) != Some(count) {
+                return Err(broken(format!("{:?} reshaped to {:?}", of.shape, recipe.shape)));
+            }
+            check(of, size)
+        }
+        Op::Transpose(of, a, b) => {
+            same_dtype(recipe, of)?;
+            let mut shape = of.shape.clone();
+            if *a >= shape.len() || *b >= shape.len() {
+                return Err(broken(format!("dimensions {a} and {b} of {shape:?} exchanged")));
+            }
+            shape.swap(*a, *b);
+            same_shape(recipe, &shape)?;
+            check(of, size)
+        }
+        Op::Rows { of, head_dim, .. } => {
+            same_dtype(recipe, of)?;
+            same_shape(recipe, &of.shape)?;
+            let rows = recipe.shape.first().copied().unwrap_or(1);
+            let whole = head_dim.checked_rem(2) == Some(0) && rows.checked_rem(*head_dim) == Some(0);
+            if !whole {
+                return Err(broken(format!("{rows} rows are not whole heads of {head_dim}")));
+            }
+            check(of, size)
+        }
+        Op::Cast(of) => {
+            same_shape(recipe, &of.shape)?;
+            if of.dtype != recipe.dtype && !cast::known(of.dtype, recipe.dtype) {
+                return Err(broken(format!("there is no cast from {} to {}", of.dtype, recipe.dtype)));
+            }
+            check(of, size)
+        }
+        Op::ByteSwap(of) | Op::Conj(of) | Op::Neg(of) => {
+            same_dtype(recipe, of)?;
+            same_shape(recipe, &of.shape)?;
+            check(of, size)
+        }
+        Op::Absent(_) => Ok(()),
+    }
+}
+
+/// Bytes of a storage that a view needs, from the storage's first byte on; `None` past 64 bits.
+pub fn reach(shape: &[u64], strides: &[u64], start: u64, item: Option<u64>) -> Option<u64> {
+    if shape.contains(&0) {
+        return Some(0);
+    }
+    let last = shape
+        .iter()
+        .zip(strides)
+        .try_fold(start, |at, (&size, &stride)| at.checked_add(size.checked_sub(1)?.checked_mul(stride)?))?;
+    last.checked_add(1)?.checked_mul(item?)
+}
+
+fn broken(message: String) -> Finding {
+    Finding::new(Id::ShardMismatch, message)
+}
+
+fn inside(_file: FileId, offset: u64, bytes: u64, size: u64) -> Result<(), Finding> {
+    if offset.checked_add(bytes).is_some_and(|end| end <= size) {
+        return Ok(());
+    }
+    let finding = Finding::new(Id::TorchStorageShort, "the bytes of the tensor lie beyond the end of the file");
+    Err(finding.at(offset).needed(format!("{bytes} bytes"), format!("{} bytes", size.saturating_sub(offset))))
+}
+
+fn same_dtype(recipe: &Recipe, of: &Recipe) -> Result<(), Finding> {
+    if recipe.dtype == of.dtype { Ok(()) } else { Err(broken(format!("{} beside {}", recipe.dtype, of.dtype))) }
+}
+
+fn same_shape(recipe: &Recipe, shape: &[u64]) -> Result<(), Finding> {
+    if recipe.shape == shape { Ok(()) } else { Err(broken(format!("{:?} beside {shape:?}", recipe.shape))) }
+}
+
+fn same_rank(recipe: &Recipe, rank: usize) -> Result<(), Finding> {
+    if recipe.shape.len() == rank { Ok(()) } else { Err(broken(format!("rank {rank} for {:?}", recipe.shape))) }
+}
+
+/// Tiles lie inside, do not overlap and cover everything.
+fn tiled(recipe: &Recipe, tiles: &[Tile], count: u64, size: &dyn Fn(FileId) -> u64) -> Result<(), Finding> {
+    let mut covered = 0u64;
+    for tile in tiles {
+        same_dtype(recipe, &tile.part)?;
+        same_rank(recipe, tile.at.len())?;
+        same_rank(recipe, tile.part.shape.len())?;
+        let fits = tile
+            .at
+            .iter()
+            .zip(&tile.part.shape)
+            .zip(&recipe.shape)
+            .all(|((&at, &extent), &whole)| at.checked_add(extent).is_some_and(|end| end <= whole));
+        if !fits {
+            return Err(broken(format!("a part {:?} at {:?} of {:?}", tile.part.shape, tile.at, recipe.shape)));
+        }
+        covered = covered.saturating_add(tile.part.elements());
+        check(&tile.part, size)?;
+    }
+    if let Some((a, b)) = overlapping(tiles) {
+        return Err(broken(format!("the parts at {a:?} and {b:?} overlap")));
+    }
+    if covered != count {
+        return Err(broken(format!("the parts of {:?} do not cover it", recipe.shape)).needed(count, covered));
+    }
+    Ok(())
+}
+
+/// Two tiles that share elements. Sorted along the first dimension, so that thousands of chunks stay cheap.
+fn overlapping(tiles: &[Tile]) -> Option<(&[u64], &[u64])> {
+    let mut sorted: Vec<&Tile> = tiles.iter().filter(|tile| !tile.part.shape.contains(&0)).collect();
+    sorted.sort_by(|a, b| a.at.cmp(&b.at));
+    let end = |tile: &Tile, axis: usize| {
+        tile.at.get(axis).copied().unwrap_or(0).saturating_add(tile.part.shape.get(axis).copied().unwrap_or(1))
+    };
+    for (index, tile) in sorted.iter().enumerate() {
+        let after = sorted.iter().skip(index.saturating_add(1));
+        let near = after.take_while(|next| next.at.first().copied().unwrap_or(0) < end(tile, 0));
+        for next in near {
+            let shares = (0..tile.at.len()).all(|axis| {
+                let (a, b) = (tile.at.get(axis).copied().unwrap_or(0), next.at.get(axis).copied().unwrap_or(0));
+                a < end(next, axis) && b < end(tile, axis)
+            });
+            if shares {
+                return Some((&tile.at, &next.at));
+            }
+        }
+    }
+    None
+}
