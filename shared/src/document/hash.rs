@@ -1,0 +1,71 @@
+//! The section of ckpt-hash: digests of files, of tensors, and one root over each.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Counts, FindingRecord};
+
+/// Digests, each in lower-case hexadecimal.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Hash {
+    /// `sha256`, `md5` …
+    pub algorithm: String,
+    /// Names and bytes digested: `stored` or `canonical`.
+    pub names: String,
+    /// The digest over all tensors: of the lines `["name","BF16",[2048,8192],"hex"]` sorted by name. Null if none were taken.
+    pub root: Option<String>,
+    /// Every tensor, sorted by the UTF-8 bytes of its name. Left out by `--brief`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tensors: Option<Vec<TensorDigest>>,
+    /// The digest over all files: of the lines `["path",size,"hex"]` sorted by path. Null if none were taken.
+    pub files_root: Option<String>,
+    /// Every file, sorted by the UTF-8 bytes of its path. Left out by `--brief`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<Vec<FileDigest>>,
+    /// Tensors that are no part of the canonical model, sorted: derived buffers, a tied head.
+    pub left_out: Vec<String>,
+    /// Patterns of files that were not digested (`--exclude`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub excluded: Vec<String>,
+    /// What one should know of these digests.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    /// How a manifest compares (`--check`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<Check>,
+}
+
+/// The digest of one tensor's values.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TensorDigest {
+    /// Stored or canonical name.
+    pub name: String,
+    /// In safetensors' spelling.
+    pub dtype: String,
+    /// In torch's order.
+    pub shape: Vec<u64>,
+    /// Of the elements, row-major, little-endian, without padding.
+    pub digest: String,
+}
+
+/// The digest of one file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FileDigest {
+    /// Relative to the document's path.
+    pub path: String,
+    /// Bytes.
+    pub size: u64,
+    /// Of its bytes.
+    pub digest: String,
+}
+
+/// A manifest and what is there.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Check {
+    /// The manifest, as it was typed.
+    pub manifest: String,
+    /// How many findings there are of each severity.
+    pub counts: Counts,
+    /// What is missing, added or changed.
+    pub findings: Vec<FindingRecord>,
+}
