@@ -1,8 +1,10 @@
-//! Bytes from outside: a bounded cursor over a buffer, and positioned reads behind one small interface.
+//! Bytes from outside: a bounded cursor over a buffer, positioned reads behind one small interface, and threads to
+//! do them on.
 
 pub mod cursor;
 pub mod pool;
 pub mod source;
+pub mod work;
 
 pub use cursor::{Cursor, Short};
 pub use pool::Pool;

@@ -1,5 +1,6 @@
 //! What everything else is made of: dtypes, tensors, recipes, findings, limits. No input or output happens here.
 
+pub mod check;
 pub mod dtype;
 pub mod finding;
 pub mod limits;

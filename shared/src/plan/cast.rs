@@ -7,13 +7,8 @@ use half::{bf16, f16};
 use crate::facts::dtype::Kind;
 use crate::facts::{Dtype, Finding, Id};
 
-/// Whether [`cast`] knows the way from one dtype to another.
-pub(super) fn known(from: Dtype, to: Dtype) -> bool {
-    matches!(from, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::Bf16)
-        && matches!(to, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::Bf16)
-}
-
-/// Rounds every value of `from` to the nearest value of `to`, ties to even.
+/// Rounds every value of `from` to the nearest value of `to`, ties to even. The pairs are those of
+/// [`crate::facts::check::castable`].
 ///
 /// # Errors
 /// A finding for a pair of dtypes that is not known.

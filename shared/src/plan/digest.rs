@@ -7,8 +7,7 @@ use anyhow::{Context, Result};
 
 use super::blocks::BLOCK;
 use super::read::Reader;
-use super::work;
-use crate::bytes::{Pool, ReadAt, to_usize};
+use crate::bytes::{Pool, ReadAt, to_usize, work};
 use crate::digests::{Algorithm, Hasher};
 use crate::facts::{FileId, Finding, Id, Progress, Recipe};
 
@@ -39,7 +38,7 @@ pub fn values(
             hasher.update(bytes);
             Ok(())
         })?;
-        Ok((index, hasher.finish()))
+        anyhow::Ok((index, hasher.finish()))
     })?;
     let sorted: BTreeMap<usize, String> = digests.into_iter().collect();
     Ok(sorted.into_values().collect())

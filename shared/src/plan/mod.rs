@@ -1,16 +1,14 @@
 //! The plan of a conversion, and the executor that runs it in bounded blocks into a sink.
 //!
-//! [`check`] proves that a recipe is well made; [`blocks`] cuts a value into bounded pieces; [`read`] makes the
+//! [`crate::facts::check`] has proved that a recipe is well made; [`blocks`] cuts a value into bounded pieces; [`read`] makes the
 //! bytes of one piece; the sinks [`write`], [`digest`] and [`compare`] are what can be done with them.
 
 pub mod blocks;
 mod cast;
-pub mod check;
 pub mod compare;
 pub mod digest;
 mod gather;
 pub mod read;
-pub mod work;
 pub mod write;
 
 #[cfg(test)]

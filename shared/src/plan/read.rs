@@ -35,7 +35,7 @@ impl<'a> Reader<'a> {
         self.overflowed.load(Ordering::Relaxed)
     }
 
-    /// Makes one block of a value that [`super::check::check`] has passed. `out` has [`Block::bytes`] bytes.
+    /// Makes one block of a value that [`crate::facts::check::check`] has passed. `out` has [`Block::bytes`] bytes.
     ///
     /// # Errors
     /// A finding that names the file that could not be read or became shorter; one for a value without data.

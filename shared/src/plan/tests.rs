@@ -6,9 +6,9 @@ use std::sync::{Arc, OnceLock};
 use proptest::prelude::*;
 
 use super::blocks::Blocks;
-use super::check::check;
 use super::read::Reader;
 use crate::bytes::Pool;
+use crate::facts::check::check;
 use crate::facts::recipe::{RotaryOrder, Tile, elements};
 use crate::facts::{Dtype, FileId, Op, Progress, Recipe};
 

@@ -9,8 +9,7 @@ use anyhow::{Context, Result};
 
 use super::blocks::{BLOCK, Block, Blocks};
 use super::read::Reader;
-use super::work;
-use crate::bytes::to_usize;
+use crate::bytes::{to_usize, work};
 use crate::facts::{Progress, Recipe};
 
 /// Bytes that stand at a place of a file.
@@ -66,7 +65,7 @@ pub fn write(folder: &Path, output: &Output, reader: &Reader<'_>, jobs: usize, p
         let (Some((place, recipe)), Some(blocks), Some(first)) =
             (output.values.get(value), blocks.get(value), firsts.get(value))
         else {
-            return Ok(());
+            return anyhow::Ok(());
         };
         let within = number.saturating_sub(*first);
         let block = blocks.get(crate::bytes::to_u64(within));

@@ -1,10 +1,8 @@
 //! Proves that a recipe is well made before anything is read: ranks agree, every index lies inside its value, tiles
 //! cover their shape exactly once, every byte lies inside its file.
 
-use crate::facts::recipe::{Tile, elements};
-use crate::facts::{FileId, Finding, Id, Op, Recipe, limits};
-
-use super::cast;
+use super::recipe::{Tile, elements};
+use super::{Dtype, FileId, Finding, Id, Op, Recipe, limits};
 
 /// Checks a recipe. `size` gives a file's size in bytes.
 ///
@@ -21,14 +19,14 @@ pub fn check(recipe: &Recipe, size: &dyn Fn(FileId) -> u64) -> Result<(), Findin
         return Err(broken(format!("{} dimensions", recipe.shape.len())));
     }
     match &recipe.op {
-        Op::Bytes { file, offset } => inside(*file, *offset, bytes, size(*file)),
-        Op::Literal(given) if crate::bytes::to_u64(given.len()) == bytes => Ok(()),
+        Op::Bytes { file, offset } => inside(*offset, bytes, size(*file)),
+        Op::Literal(given) if u64::try_from(given.len()) == Ok(bytes) => Ok(()),
         Op::Literal(given) => Err(broken(format!("{} bytes given for {bytes}", given.len()))),
         Op::Strided { file, storage, start, strides } => {
             same_rank(recipe, strides.len())?;
             let reach = reach(&recipe.shape, strides, *start, recipe.dtype.item_bytes());
             let reach = reach.ok_or_else(|| broken("a view's strides reach further than 64 bits".to_owned()))?;
-            inside(*file, *storage, if count == 0 { 0 } else { reach }, size(*file))
+            inside(*storage, if count == 0 { 0 } else { reach }, size(*file))
         }
         Op::Tiles(tiles) => tiled(recipe, tiles, count, size),
         Op::Slice { of, start } => {
@@ -75,7 +73,7 @@ pub fn check(recipe: &Recipe, size: &dyn Fn(FileId) -> u64) -> Result<(), Findin
         }
         Op::Cast(of) => {
             same_shape(recipe, &of.shape)?;
-            if of.dtype != recipe.dtype && !cast::known(of.dtype, recipe.dtype) {
+            if of.dtype != recipe.dtype && !castable(of.dtype, recipe.dtype) {
                 return Err(broken(format!("there is no cast from {} to {}", of.dtype, recipe.dtype)));
             }
             check(of, size)
@@ -101,11 +99,17 @@ pub fn reach(shape: &[u64], strides: &[u64], start: u64, item: Option<u64>) -> O
     last.checked_add(1)?.checked_mul(item?)
 }
 
+/// Whether the executor knows a cast from one dtype to another.
+pub fn castable(from: Dtype, to: Dtype) -> bool {
+    let known = |dtype| matches!(dtype, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::Bf16);
+    known(from) && known(to)
+}
+
 fn broken(message: String) -> Finding {
     Finding::new(Id::ShardMismatch, message)
 }
 
-fn inside(_file: FileId, offset: u64, bytes: u64, size: u64) -> Result<(), Finding> {
+fn inside(offset: u64, bytes: u64, size: u64) -> Result<(), Finding> {
     if offset.checked_add(bytes).is_some_and(|end| end <= size) {
         return Ok(());
     }

@@ -3,16 +3,14 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::Result;
-
 /// Runs `task` for `0..count` on up to `jobs` threads, in order of number as threads become free.
 ///
 /// # Errors
 /// The error of the lowest number that failed, so that a run fails alike whatever `jobs` is; no piece after a failure
 /// is begun.
-pub fn run(jobs: usize, count: usize, task: impl Fn(usize) -> Result<()> + Sync) -> Result<()> {
+pub fn run<E: Send>(jobs: usize, count: usize, task: impl Fn(usize) -> Result<(), E> + Sync) -> Result<(), E> {
     let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let failure: Mutex<Option<(usize, anyhow::Error)>> = Mutex::new(None);
+    let failure: Mutex<Option<(usize, E)>> = Mutex::new(None);
     let worker = || {
         while !failed.load(Ordering::Relaxed) {
             let number = next.fetch_add(1, Ordering::Relaxed);
@@ -42,7 +40,11 @@ pub fn run(jobs: usize, count: usize, task: impl Fn(usize) -> Result<()> + Sync)
 ///
 /// # Errors
 /// As [`run`].
-pub fn map<T: Sync, R: Send>(jobs: usize, items: &[T], task: impl Fn(&T) -> Result<R> + Sync) -> Result<Vec<R>> {
+pub fn map<T: Sync, R: Send, E: Send>(
+    jobs: usize,
+    items: &[T],
+    task: impl Fn(&T) -> Result<R, E> + Sync,
+) -> Result<Vec<R>, E> {
     let slots: Vec<Mutex<Option<R>>> = items.iter().map(|_| Mutex::new(None)).collect();
     run(jobs, items.len(), |number| {
         if let (Some(item), Some(slot)) = (items.get(number), slots.get(number)) {
@@ -61,10 +63,10 @@ mod tests {
     #[test]
     fn the_first_failure_is_reported_whatever_the_number_of_jobs() {
         for jobs in [1, 2, 8] {
-            let error = run(jobs, 100, |n| if n >= 10 { anyhow::bail!("{n}") } else { Ok(()) }).unwrap_err();
-            assert_eq!(error.to_string(), "10");
+            let error = run(jobs, 100, |n| if n >= 10 { Err(n) } else { Ok(()) }).unwrap_err();
+            assert_eq!(error, 10);
         }
-        let squares = map(4, &[1u32, 2, 3], |n| Ok(n * n)).unwrap();
+        let squares = map(4, &[1u32, 2, 3], |n| Ok::<_, ()>(n * n)).unwrap();
         assert_eq!(squares, [1, 4, 9]);
     }
 }

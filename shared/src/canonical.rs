@@ -1,0 +1,292 @@
+//! The canonical table of a checkpoint: its model's weights under Hugging Face's names, in whatever way they lie.
+//!
+//! One definition for three uses: what `ckpt-convert --to hf` writes, what `ckpt-hash --canonical` digests and what
+//! `ckpt-verify --against` compares.
+
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+
+use crate::archs::{ARCHS, Arch, Change, Match, Naming, Need, Size};
+use crate::bytes::work;
+use crate::facts::recipe::{RotaryOrder, Tile};
+use crate::facts::{Finding, Id, Op, Progress, Recipe, Tensor};
+use crate::layouts::{Checkpoint, Family};
+use crate::plan::compare;
+use crate::plan::read::Reader;
+
+/// Prefixes that wrappers put before every name: DDP, `torch.compile`, Lightning, trainers' own dictionaries.
+const WRAPPERS: &[&str] = &[
+    "module.",
+    "_orig_mod.",
+    "state_dict.",
+    "state_dict.model.",
+    "model.",
+    "app.model.",
+    "model_state_dict.",
+    "module._orig_mod.",
+    "_orig_mod.module.",
+    "model.module.",
+    "model._orig_mod.",
+];
+
+/// Endings of names that hold what can be derived, in any family.
+const DERIVED: &[&str] = &["rope.freqs", "rotary_emb.inv_freq", "_extra_state"];
+
+/// A checkpoint's tensors as its family names them.
+#[derive(Debug)]
+pub struct Table {
+    /// The family, or `None` if the names are those stored.
+    pub arch: Option<&'static Arch>,
+    /// The tensors, in the order of transformers' state dict, those the family does not know at the end.
+    pub tensors: Vec<Tensor>,
+    /// Names of derived buffers and of the head that is the embedding, sorted.
+    pub left_out: Vec<String>,
+    /// How often each key and value head is stored; they count once.
+    pub repeated: u64,
+    /// What one should know.
+    pub notes: Vec<String>,
+}
+
+/// Makes the canonical table.
+///
+/// # Errors
+/// The checkpoint's damage; a finding if copies that should be equal are not; those of reading.
+pub fn table(checkpoint: &Checkpoint, reader: &Reader<'_>, jobs: usize, progress: &Progress) -> Result<Table> {
+    if let Some(damage) = checkpoint.damage() {
+        bail!(damage.clone());
+    }
+    replicas(checkpoint, reader, jobs, progress)?;
+    let Some((family, tensors)) = unwrapped(checkpoint) else {
+        return Ok(stored(checkpoint));
+    };
+    let head_dim = checkpoint.head_dim();
+    if family.naming == Naming::Meta && head_dim.is_none() {
+        let mut table = stored(checkpoint);
+        table.notes.push("without params.json the heads are not known, so the names are those stored".to_owned());
+        return Ok(table);
+    }
+    let repeated = repeated_heads(family.arch, family.naming, &tensors, head_dim, reader, progress)?;
+    let mut known: Vec<(Match, Tensor)> = Vec::new();
+    let (mut unknown, mut left_out) = (Vec::new(), Vec::new());
+    for tensor in tensors {
+        match family.arch.find(family.naming, &tensor.name) {
+            Some(found) if found.row.need == Need::Derived => left_out.push(tensor.name),
+            Some(found) => {
+                let tensor = renamed(family.naming, found, tensor, head_dim.unwrap_or(1), repeated);
+                known.push((found, tensor));
+            }
+            None if is_derived(&tensor.name) => left_out.push(tensor.name),
+            None => unknown.push(tensor),
+        }
+    }
+    known.sort_by_key(|(found, _)| place(family.arch, *found));
+    left_out.sort();
+    let tensors = known.into_iter().map(|(_, tensor)| tensor).chain(unknown).collect();
+    Ok(Table { arch: Some(family.arch), tensors, left_out, repeated, notes: Vec::new() })
+}
+
+impl Table {
+    /// The embedding and the output head, if both are there and could be one.
+    pub fn head(&self) -> Option<(&Tensor, &Tensor)> {
+        let arch = self.arch?;
+        let name = |test: &dyn Fn(&crate::archs::Row) -> bool| {
+            arch.rows.iter().find(|row| test(row)).and_then(|row| row.named(Naming::Hf, 0))
+        };
+        let embedding = name(&|row| row.shape == [Size::Vocab, Size::Dim] && row.need == Need::Always)?;
+        let head = name(&|row| row.need == Need::Head)?;
+        let find = |name: &str| self.tensors.iter().find(|tensor| tensor.name == name);
+        let (embedding, head) = (find(&embedding)?, find(&head)?);
+        let alike = embedding.recipe.dtype == head.recipe.dtype && embedding.recipe.shape == head.recipe.shape;
+        alike.then_some((embedding, head))
+    }
+
+    /// Compares head and embedding, all bytes of them, and leaves the head out if they are equal.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn settle_head(&mut self, reader: &Reader<'_>, progress: &Progress) -> Result<bool> {
+        let Some((embedding, head)) = self.head() else { return Ok(false) };
+        let name = head.name.clone();
+        let tied = if embedding.recipe == head.recipe {
+            true
+        } else if let (Some(a), Some(b)) = (embedding.crc32, head.crc32)
+            && a != b
+        {
+            // Different checksums of the same values cannot be.
+            false
+        } else {
+            progress.expect(embedding.recipe.len_bytes().saturating_mul(2));
+            compare::first_difference((reader, &embedding.recipe), (reader, &head.recipe), progress)?.is_none()
+        };
+        if tied {
+            self.leave_out(&name);
+        }
+        Ok(tied)
+    }
+
+    /// Takes a tensor out of the table and lists it as left out.
+    pub fn leave_out(&mut self, name: &str) {
+        self.tensors.retain(|tensor| tensor.name != name);
+        self.left_out.push(name.to_owned());
+        self.left_out.sort();
+    }
+}
+
+/// The table under stored names: every tensor, and the aliases that safetensors' metadata names.
+pub fn stored(checkpoint: &Checkpoint) -> Table {
+    let mut tensors = checkpoint.tensors.clone();
+    for shard in &checkpoint.shards {
+        // `save_model` of the safetensors library leaves `{"dropped": "kept"}` there.
+        for (alias, kept) in &shard.metadata {
+            if checkpoint.tensor(alias).is_none()
+                && let Some(tensor) = checkpoint.tensor(kept)
+            {
+                tensors.push(Tensor { name: alias.clone(), ..tensor.clone() });
+            }
+        }
+    }
+    Table { arch: None, tensors, left_out: Vec::new(), repeated: 1, notes: Vec::new() }
+}
+
+/// Copies of one tensor in several ranks must be equal to the bit.
+///
+/// # Errors
+/// A finding that names the tensor and the ranks; those of reading.
+pub fn replicas(checkpoint: &Checkpoint, reader: &Reader<'_>, jobs: usize, progress: &Progress) -> Result<()> {
+    work::run(jobs, checkpoint.replicas.len(), |number| {
+        let Some(replica) = checkpoint.replicas.get(number) else { return Ok(()) };
+        let (kept, copy) = (&replica.kept, &replica.copy);
+        progress.expect(kept.1.len_bytes().saturating_mul(2));
+        let Some(element) = compare::first_difference((reader, &kept.1), (reader, &copy.1), progress)? else {
+            return Ok(());
+        };
+        let message = format!("the copies in ranks {} and {} differ, first at element {element}", kept.0, copy.0);
+        Err(Finding::new(Id::ReplicaDiffers, message).tensor(replica.tensor.clone()).into())
+    })
+}
+
+fn is_derived(name: &str) -> bool {
+    DERIVED.iter().any(|ending| name.ends_with(ending))
+}
+
+/// The family and its tensors, a wrapper's prefix taken off if the rest is then a family's.
+fn unwrapped(checkpoint: &Checkpoint) -> Option<(Family, Vec<Tensor>)> {
+    if let Some(family) = &checkpoint.family {
+        return Some((family.clone(), checkpoint.tensors.clone()));
+    }
+    let schemes = [Naming::Hf, Naming::Meta];
+    let candidates = ARCHS.iter().flat_map(|arch| schemes.map(|naming| (*arch, naming)));
+    for (arch, naming) in candidates {
+        for wrapper in WRAPPERS {
+            let strip = |tensor: &Tensor| {
+                let name = tensor.name.strip_prefix(wrapper)?.to_owned();
+                Some(Tensor { name, ..tensor.clone() })
+            };
+            let inside: Vec<Tensor> = checkpoint.tensors.iter().filter_map(strip).collect();
+            if arch.recognises(naming, inside.iter().map(|tensor| tensor.name.as_str())) {
+                let from = format!("names after {wrapper}");
+                return Some((Family { arch, naming, from }, inside));
+            }
+        }
+    }
+    None
+}
+
+/// How often each key and value head is stored in a row, by comparing bytes: only where each rank holds one head,
+/// which is how a model with fewer heads than ranks is split.
+fn repeated_heads(
+    arch: &Arch,
+    naming: Naming,
+    tensors: &[Tensor],
+    head_dim: Option<u64>,
+    reader: &Reader<'_>,
+    progress: &Progress,
+) -> Result<u64> {
+    let mut parts: Vec<&[Tile]> = Vec::new();
+    for tensor in tensors {
+        let keys = arch.find(naming, &tensor.name).is_some_and(|found| found.row.shape.first() == Some(&Size::KvHeads));
+        let Op::Tiles(tiles) = &tensor.recipe.op else { continue };
+        if keys {
+            if tiles.iter().any(|tile| tile.part.shape.first().copied() != head_dim) {
+                return Ok(1);
+            }
+            parts.push(tiles);
+        }
+    }
+    let Some(ranks) = parts.first().map(|tiles| tiles.len()) else { return Ok(1) };
+    let mut repeated = 1usize;
+    while ranks.is_multiple_of(repeated.saturating_mul(2)) {
+        for tiles in &parts {
+            let kept: Vec<&Tile> = tiles.iter().step_by(repeated).collect();
+            for pair in kept.chunks_exact(2) {
+                let [a, b] = pair else { continue };
+                if compare::first_difference((reader, &a.part), (reader, &b.part), progress)?.is_some() {
+                    return Ok(u64::try_from(repeated).unwrap_or(1));
+                }
+            }
+        }
+        repeated = repeated.saturating_mul(2);
+    }
+    Ok(u64::try_from(repeated).unwrap_or(1))
+}
+
+/// A tensor under its Hugging Face name, with Hugging Face's values.
+fn renamed(naming: Naming, found: Match, tensor: Tensor, head_dim: u64, repeated: u64) -> Tensor {
+    if naming == Naming::Hf {
+        return tensor;
+    }
+    let mut recipe = tensor.recipe;
+    let mut crc32 = tensor.crc32;
+    if found.row.shape.first() == Some(&Size::KvHeads) && repeated > 1 {
+        recipe = without_repeats(recipe, repeated);
+        crc32 = None;
+    }
+    if matches!(found.row.change, Change::RotaryQuery | Change::RotaryKey) {
+        recipe = rotary(recipe, head_dim, RotaryOrder::Halves);
+        crc32 = None;
+    }
+    let name = found.row.named(Naming::Hf, found.layer).unwrap_or(tensor.name);
+    Tensor { name, recipe, crc32 }
+}
+
+/// The rows of every head of `recipe` in the other rotary order; `order` is the one wanted.
+pub fn rotary(recipe: Recipe, head_dim: u64, order: RotaryOrder) -> Recipe {
+    let (dtype, shape) = (recipe.dtype, recipe.shape.clone());
+    Recipe { dtype, shape, op: Op::Rows { of: Arc::new(recipe), head_dim, order } }
+}
+
+/// Every `repeated`-th part of a value that ranks hold in parts.
+fn without_repeats(recipe: Recipe, repeated: u64) -> Recipe {
+    let Op::Tiles(tiles) = recipe.op else { return recipe };
+    let step = crate::bytes::to_usize(repeated).max(1);
+    let mut reached = 0u64;
+    let mut kept = Vec::new();
+    for mut tile in tiles.into_iter().step_by(step) {
+        if let Some(at) = tile.at.first_mut() {
+            *at = reached;
+        }
+        reached = reached.saturating_add(tile.part.shape.first().copied().unwrap_or(0));
+        kept.push(tile);
+    }
+    let mut shape = recipe.shape;
+    if let Some(rows) = shape.first_mut() {
+        *rows = reached;
+    }
+    Recipe { dtype: recipe.dtype, shape, op: Op::Tiles(kept) }
+}
+
+/// The place of a tensor in transformers' state dict: rows before the layers, layer by layer, rows after them.
+fn place(arch: &Arch, found: Match) -> (usize, u64, usize) {
+    let at = |row: &crate::archs::Row| arch.rows.iter().position(|other| std::ptr::eq(other, row)).unwrap_or(0);
+    let first = arch.rows.iter().position(crate::archs::Row::per_layer).unwrap_or(0);
+    let own = at(found.row);
+    let part = if found.row.per_layer() {
+        1
+    } else if own < first {
+        0
+    } else {
+        2
+    };
+    (part, found.layer, own)
+}

@@ -1,0 +1,42 @@
+//! One file, or a directory of none of the known kinds that holds weight files on top.
+
+use super::{Checkpoint, Family, names, shards};
+use crate::archs::{ARCHS, Naming};
+use crate::facts::FileId;
+
+/// Reads a checkpoint that is one file.
+pub(super) fn read_file(mut checkpoint: Checkpoint, jobs: usize) -> Checkpoint {
+    let read = shards::read(&mut checkpoint, &[FileId(0)], jobs);
+    shards::join(&mut checkpoint, read);
+    checkpoint.family = by_names(&checkpoint);
+    // The heads of Meta's files are told by nothing but the params.json beside them.
+    let meta = checkpoint.family.as_ref().is_some_and(|family| family.naming == Naming::Meta);
+    checkpoint.config = checkpoint.json(if meta { "params.json" } else { "config.json" });
+    checkpoint
+}
+
+/// Reads every weight file on top of the directory.
+pub(super) fn read(mut checkpoint: Checkpoint, jobs: usize) -> Checkpoint {
+    let on_top = |name: &str| !name.contains('/') && names::is_weights(name);
+    let files: Vec<FileId> = checkpoint
+        .files
+        .iter()
+        .enumerate()
+        .filter(|(_, entry)| on_top(&entry.name))
+        .map(|(place, _)| FileId(place))
+        .collect();
+    let read = shards::read(&mut checkpoint, &files, jobs);
+    shards::join(&mut checkpoint, read);
+    checkpoint.config = checkpoint.json("config.json");
+    checkpoint.family = by_names(&checkpoint);
+    checkpoint
+}
+
+/// The family whose names these are.
+pub(super) fn by_names(checkpoint: &Checkpoint) -> Option<Family> {
+    let names = || checkpoint.tensors.iter().map(|tensor| tensor.name.as_str());
+    let schemes = [Naming::Meta, Naming::Hf];
+    ARCHS.iter().flat_map(|arch| schemes.map(|naming| (*arch, naming))).find_map(|(arch, naming)| {
+        arch.recognises(naming, names()).then(|| Family { arch, naming, from: "names".to_owned() })
+    })
+}

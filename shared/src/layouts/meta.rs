@@ -1,0 +1,217 @@
+//! Meta: one `consolidated.NN.pth` a model-parallel rank, `params.json` beside them, here or under `original/`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::shards::{self, Read};
+use super::{Checkpoint, Family, Replica, directory, names};
+use crate::archs::{Arch, Naming, Size, Split, llama};
+use crate::bytes::to_u64;
+use crate::facts::recipe::Tile;
+use crate::facts::{FileId, Finding, Id, Op, Recipe, Tensor};
+
+/// Reads a folder of ranks.
+pub(super) fn read(mut checkpoint: Checkpoint, jobs: usize) -> Checkpoint {
+    let on_top = checkpoint.files.iter().any(|entry| names::meta_rank(&entry.name).is_some());
+    let folder = if on_top { "" } else { "original/" };
+    checkpoint.weights = PathBuf::from(folder);
+    checkpoint.config = checkpoint.json(&format!("{folder}params.json"));
+    let ranks: BTreeMap<u64, Vec<FileId>> = ranks(&checkpoint, folder);
+    let files = files(&mut checkpoint, folder, &ranks);
+    let read = shards::read(&mut checkpoint, &files, jobs);
+    let damaged = read.len() != files.len();
+    let (shards, tables): (Vec<_>, Vec<_>) = read.into_iter().map(|Read { shard, tensors }| (shard, tensors)).unzip();
+    checkpoint.shards = shards;
+    if let ([_], false) = (tables.as_slice(), damaged) {
+        checkpoint.tensors = tables.into_iter().flatten().collect();
+    } else if !damaged {
+        Join::new(&checkpoint, &tables).run(&mut checkpoint, tables);
+    }
+    checkpoint.family = family(&checkpoint);
+    missing_ranks(&mut checkpoint, files.len());
+    checkpoint
+}
+
+fn ranks(checkpoint: &Checkpoint, folder: &str) -> BTreeMap<u64, Vec<FileId>> {
+    let mut ranks: BTreeMap<u64, Vec<FileId>> = BTreeMap::new();
+    for (place, entry) in checkpoint.files.iter().enumerate() {
+        if let Some(rank) = entry.name.strip_prefix(folder).and_then(names::meta_rank) {
+            ranks.entry(rank).or_default().push(FileId(place));
+        }
+    }
+    ranks
+}
+
+/// One file a rank, from 0 on without a gap.
+fn files(checkpoint: &mut Checkpoint, folder: &str, ranks: &BTreeMap<u64, Vec<FileId>>) -> Vec<FileId> {
+    let mut files = Vec::new();
+    let mut expected = 0u64;
+    for (&rank, same) in ranks {
+        for gap in expected..rank {
+            let message = "a model-parallel rank is missing between those that are there";
+            let name = format!("{folder}consolidated.{gap:02}.pth");
+            checkpoint.findings.push(Finding::new(Id::ShardMissing, message).in_file(name));
+        }
+        if let [_, second, ..] = same.as_slice() {
+            let message = "two files claim to be the same rank";
+            let name = checkpoint.pool.name(*second).to_owned();
+            checkpoint.findings.push(Finding::new(Id::ShardStray, message).in_file(name));
+        }
+        files.extend(same.first());
+        expected = rank.saturating_add(1);
+    }
+    files
+}
+
+/// `params.json` is sometimes wrapped in `model`.
+pub(super) fn params(checkpoint: &Checkpoint) -> Option<&Value> {
+    let value = &checkpoint.config.as_ref()?.value;
+    Some(value.get("model").filter(|inner| inner.is_object()).unwrap_or(value))
+}
+
+fn family(checkpoint: &Checkpoint) -> Option<Family> {
+    let found = directory::by_names(checkpoint).filter(|family| family.naming == Naming::Meta)?;
+    let from = checkpoint.config.as_ref().map_or_else(|| found.from.clone(), |config| config.name.clone());
+    Some(Family { from, ..found })
+}
+
+/// How many ranks there should be follows from a tensor that is split by columns: its rows are whole everywhere.
+fn missing_ranks(checkpoint: &mut Checkpoint, found: usize) {
+    let wanted = params(checkpoint).and_then(|params| {
+        let (dim, heads) = (params.get("dim")?.as_u64()?, params.get("n_heads")?.as_u64()?);
+        let head_dim = params.get("head_dim").and_then(Value::as_u64).or(dim.checked_div(heads))?;
+        let joined = checkpoint.tensor("layers.0.attention.wo.weight")?;
+        let held = joined.recipe.shape.get(1)?.checked_div(to_u64(found))?;
+        heads.checked_mul(head_dim)?.checked_div(held)
+    });
+    let Some(wanted) = wanted.filter(|&wanted| wanted != to_u64(found)) else { return };
+    let message = format!("the shapes are those of one of {wanted} model-parallel ranks, and there are {found}");
+    let folder = checkpoint.weights.display().to_string();
+    let name = format!("{folder}consolidated.{found:02}.pth");
+    let finding = if wanted > to_u64(found) {
+        Finding::new(Id::ShardMissing, message).in_file(name)
+    } else {
+        Finding::new(Id::ShardMismatch, message).in_file(folder + "params.json")
+    };
+    checkpoint.findings.push(finding.needed(format!("{wanted} files"), format!("{found} files")));
+}
+
+/// Joins the tables of the ranks into one.
+struct Join {
+    arch: &'static Arch,
+    ranks: u64,
+    /// Width of the residual stream, from a norm that every rank holds whole.
+    dim: Option<u64>,
+    /// How many ranks hold the same key and value heads.
+    repeated: u64,
+}
+
+impl Join {
+    fn new(checkpoint: &Checkpoint, tables: &[Vec<Tensor>]) -> Join {
+        let ranks = to_u64(tables.len());
+        let shape = |name: &str| {
+            tables.first()?.iter().find(|tensor| tensor.name == name).map(|tensor| tensor.recipe.shape.as_slice())
+        };
+        let dim = shape("norm.weight").and_then(|shape| shape.first().copied());
+        // PROTOCOL §3 (d): r = MP x wk.rows / head_dim / n_kv_heads.
+        let repeated = params(checkpoint).and_then(|params| {
+            let heads = params.get("n_heads")?.as_u64()?;
+            let kv_heads = params.get("n_kv_heads").and_then(Value::as_u64).unwrap_or(heads);
+            let head_dim = dim?.checked_div(heads)?;
+            let rows = shape("layers.0.attention.wk.weight")?.first().copied()?;
+            ranks.checked_mul(rows)?.checked_div(head_dim)?.checked_div(kv_heads)
+        });
+        let whole = |repeated: &u64| *repeated > 1 && ranks.is_multiple_of(*repeated);
+        Join { arch: &llama::LLAMA, ranks, dim, repeated: repeated.filter(whole).unwrap_or(1) }
+    }
+
+    fn run(&self, checkpoint: &mut Checkpoint, tables: Vec<Vec<Tensor>>) {
+        let mut order: Vec<String> = Vec::new();
+        let mut parts: HashMap<String, Vec<(usize, Tensor)>> = HashMap::new();
+        for (rank, table) in tables.into_iter().enumerate() {
+            for tensor in table {
+                let same = parts.entry(tensor.name.clone()).or_default();
+                if same.is_empty() {
+                    order.push(tensor.name.clone());
+                }
+                same.push((rank, tensor));
+            }
+        }
+        for name in order {
+            let same = parts.remove(&name).unwrap_or_default();
+            match self.tensor(&name, same, &mut checkpoint.replicas) {
+                Ok(tensor) => checkpoint.tensors.push(tensor),
+                Err(finding) => checkpoint.findings.push(finding.tensor(name)),
+            }
+        }
+    }
+
+    /// One tensor from its parts, in the order of the ranks.
+    fn tensor(&self, name: &str, parts: Vec<(usize, Tensor)>, replicas: &mut Vec<Replica>) -> Result<Tensor, Finding> {
+        let mismatch = |message: String| Finding::new(Id::ShardMismatch, message);
+        if to_u64(parts.len()) != self.ranks {
+            let held: Vec<usize> = parts.iter().map(|(rank, _)| *rank).collect();
+            return Err(mismatch("only some ranks hold this tensor".to_owned())
+                .needed(format!("{} ranks", self.ranks), format!("ranks {held:?}")));
+        }
+        let row = self.arch.find(Naming::Meta, name).map(|found| found.row);
+        let first = parts.first().map(|(_, tensor)| tensor.recipe.clone()).ok_or_else(|| mismatch(String::new()))?;
+        let axis = match row.map_or(Split::Replicated, |row| row.split) {
+            Split::Rows => Some(0),
+            Split::Columns => Some(1),
+            Split::Embedding => Some(usize::from(first.shape.get(1).copied() != self.dim)),
+            Split::Replicated => None,
+        };
+        let every = if row.is_some_and(|row| row.shape.first() == Some(&Size::KvHeads)) { self.repeated } else { 1 };
+        let Some(axis) = axis else {
+            let mut parts = parts.into_iter();
+            let Some((kept, tensor)) = parts.next() else { return Err(mismatch(String::new())) };
+            for (copy, other) in parts {
+                same_geometry(&tensor.recipe, &other.recipe, None)?;
+                let (kept, copy) = ((kept, tensor.recipe.clone()), (copy, other.recipe));
+                replicas.push(Replica { tensor: name.to_owned(), kept, copy });
+            }
+            return Ok(tensor);
+        };
+        let mut tiles: Vec<Tile> = Vec::new();
+        let mut shape = first.shape.clone();
+        let mut reached = 0u64;
+        let mut kept = (0, first.clone());
+        for (rank, part) in parts {
+            same_geometry(&first, &part.recipe, Some(axis))?;
+            if !to_u64(rank).is_multiple_of(every) {
+                replicas.push(Replica { tensor: name.to_owned(), kept: kept.clone(), copy: (rank, part.recipe) });
+                continue;
+            }
+            kept = (rank, part.recipe.clone());
+            let mut at = vec![0; shape.len()];
+            if let Some(at) = at.get_mut(axis) {
+                *at = reached;
+            }
+            reached = reached.saturating_add(part.recipe.shape.get(axis).copied().unwrap_or(0));
+            tiles.push(Tile { at, part: Arc::new(part.recipe) });
+        }
+        if let Some(size) = shape.get_mut(axis) {
+            *size = reached;
+        }
+        let recipe = Recipe { dtype: first.dtype, shape, op: Op::Tiles(tiles) };
+        Ok(Tensor { name: name.to_owned(), recipe, crc32: None })
+    }
+}
+
+/// Parts agree in dtype and in every dimension but the split one.
+fn same_geometry(a: &Recipe, b: &Recipe, split: Option<usize>) -> Result<(), Finding> {
+    let fits = a.dtype == b.dtype
+        && a.shape.len() == b.shape.len()
+        && split.is_none_or(|axis| axis < a.shape.len())
+        && a.shape.iter().zip(&b.shape).enumerate().all(|(axis, (a, b))| a == b || Some(axis) == split);
+    if fits {
+        return Ok(());
+    }
+    let shown = |recipe: &Recipe| format!("{} {:?}", recipe.dtype, recipe.shape);
+    let message = "the ranks hold parts of this tensor that do not fit together";
+    Err(Finding::new(Id::ShardMismatch, message).needed(shown(a), shown(b)))
+}

@@ -1,0 +1,82 @@
+//! What file names say: which layout a folder has, which rank or shard a file is.
+
+use super::Layout;
+use super::tree::Entry;
+
+/// Endings of files that hold weights in one framework or another.
+const WEIGHTS: &[&str] = &[".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".gguf", ".npz", ".h5", ".msgpack"];
+
+/// Files that end like weights and are none: training state, arguments, tokenizer data.
+const NOT_WEIGHTS: &[&str] =
+    &["training_args.bin", "optimizer.pt", "optimizer.bin", "scheduler.pt", "scheduler.bin", "scaler.pt"];
+
+/// Whether a file on top of a checkpoint should hold weights.
+pub fn is_weights(name: &str) -> bool {
+    let own = name.rsplit('/').next().unwrap_or(name);
+    WEIGHTS.iter().any(|ending| own.ends_with(ending))
+        && !NOT_WEIGHTS.contains(&own)
+        && !own.starts_with("rng_state")
+        && !own.starts_with("adapter_model")
+}
+
+/// The rank of a `consolidated.NN.pth` or the lone `consolidated.pth`, which is rank 0.
+pub fn meta_rank(name: &str) -> Option<u64> {
+    let middle = name.strip_prefix("consolidated")?.strip_suffix(".pth")?;
+    match middle.strip_prefix('.') {
+        None => middle.is_empty().then_some(0),
+        Some(digits) if digits.len() == 2 && digits.bytes().all(|byte| byte.is_ascii_digit()) => digits.parse().ok(),
+        Some(_) => None,
+    }
+}
+
+/// Which shard of how many a file says it is: `model-00002-of-00005.safetensors`. Numbers are as written; some
+/// releases count from 0, or promise more files than there are.
+pub fn shard_number(name: &str) -> Option<(u64, u64)> {
+    let own = name.rsplit('/').next().unwrap_or(name);
+    let stem = own.rsplit_once('.').map_or(own, |(stem, _)| stem);
+    let (before, of) = stem.rsplit_once("-of-")?;
+    let number = before.rsplit(['-', '_']).next()?;
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    (digits(number) && digits(of)).then(|| Some((number.parse().ok()?, of.parse().ok()?)))?
+}
+
+/// Whether a file on top of a folder is one that transformers would load, or a shard of such a set.
+pub fn is_hf_weights(name: &str) -> bool {
+    let known =
+        ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"];
+    let shard = shard_number(name).is_some()
+        && ((name.starts_with("model-") && name.ends_with(".safetensors"))
+            || (name.starts_with("pytorch_model-") && name.ends_with(".bin")));
+    known.contains(&name) || shard
+}
+
+/// The layout of a folder with these files (PROTOCOL §1).
+pub(super) fn layout_of(entries: &[Entry]) -> Layout {
+    let has = |test: &dyn Fn(&str) -> bool| entries.iter().any(|entry| test(&entry.name));
+    if has(&is_hf_weights) {
+        Layout::Hf
+    } else if has(&|name| meta_rank(name.strip_prefix("original/").unwrap_or(name)).is_some()) {
+        Layout::Meta
+    } else {
+        Layout::Directory
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_ranks_and_shards() {
+        assert_eq!(meta_rank("consolidated.00.pth"), Some(0));
+        assert_eq!(meta_rank("consolidated.15.pth"), Some(15));
+        assert_eq!(meta_rank("consolidated.pth"), Some(0));
+        assert_eq!(meta_rank("consolidated.0.pth"), None);
+        assert_eq!(meta_rank("consolidated.safetensors"), None);
+        assert_eq!(shard_number("model-00001-of-000062.safetensors"), Some((1, 62)));
+        assert_eq!(shard_number("transformer/pytorch_model-00000-of-00130.bin"), Some((0, 130)));
+        assert_eq!(shard_number("model-last-of-us.safetensors"), None);
+        assert!(is_hf_weights("model-00001-of-00002.safetensors") && !is_hf_weights("a/model.safetensors"));
+        assert!(is_weights("unet.ckpt") && !is_weights("optimizer.pt") && !is_weights("rng_state_0.pth"));
+    }
+}

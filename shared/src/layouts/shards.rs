@@ -1,0 +1,75 @@
+//! Reads the headers of several weight files at once.
+
+use super::{Checkpoint, Shard};
+use crate::bytes::{ReadAt, work};
+use crate::facts::{FileId, Finding, Id, Tensor};
+use crate::formats::{self, Container, Format};
+
+/// A weight file's headers, and the tensors it holds.
+pub(super) struct Read {
+    pub(super) shard: Shard,
+    pub(super) tensors: Vec<Tensor>,
+}
+
+/// Reads the headers of `files` on `jobs` threads, in their order. What is wrong with one becomes a finding of the
+/// checkpoint; one that cannot be read at all is left out.
+pub(super) fn read(checkpoint: &mut Checkpoint, files: &[FileId], jobs: usize) -> Vec<Read> {
+    let pool = &checkpoint.pool;
+    let open = |file: &FileId| -> Result<Result<(Format, Container, u64), Finding>, ()> {
+        let opened = pool.get(*file).map_err(|error| formats::detect::unreadable(&error));
+        Ok(opened.and_then(|source| formats::open(&*source, *file).map(|(format, read)| (format, read, source.size()))))
+    };
+    let results = work::map(jobs, files, open).unwrap_or_default();
+    let mut shards = Vec::with_capacity(files.len());
+    for (&file, result) in files.iter().zip(results) {
+        let name = checkpoint.pool.name(file).to_owned();
+        match result {
+            Ok((format, container, size)) => {
+                let named = container.findings.into_iter().map(|finding| finding.in_file(name.clone()));
+                checkpoint.findings.extend(named);
+                extension(checkpoint, &name, format);
+                let Container { tensors, metadata, objects, .. } = container;
+                let shard = Shard { file, name, format, size, tensors: tensors.len(), metadata, objects };
+                shards.push(Read { shard, tensors });
+            }
+            Err(finding) => checkpoint.findings.push(finding.in_file(name)),
+        }
+    }
+    shards
+}
+
+/// A name that promises another format than the content has misleads every reader that goes by names.
+fn extension(checkpoint: &mut Checkpoint, name: &str, format: Format) {
+    let ending = name.rsplit('.').next().unwrap_or("");
+    let promised = match ending {
+        "safetensors" => Format::Safetensors,
+        "pth" | "pt" | "ckpt" => Format::Torch,
+        "gguf" => Format::Gguf,
+        // `.bin` promises nothing.
+        _ => return,
+    };
+    let legacy = promised == Format::Torch && format == Format::TorchLegacy;
+    if promised != format && !legacy {
+        let message = format!("the name ends in .{ending} and the content is {}", format.name());
+        let finding = Finding::new(Id::FileExtension, message).in_file(name);
+        checkpoint.findings.push(finding.needed(promised.name(), format.name()));
+    }
+}
+
+/// Puts shards and their tensors into the checkpoint, names as they are. Two tensors of one name are a finding.
+pub(super) fn join(checkpoint: &mut Checkpoint, shards: Vec<Read>) {
+    let mut places: std::collections::HashMap<String, FileId> = std::collections::HashMap::new();
+    for read in shards {
+        for tensor in read.tensors {
+            if let Some(&other) = places.get(&tensor.name) {
+                let message = format!("{} holds a tensor of this name too", checkpoint.pool.name(other));
+                let finding = Finding::new(Id::TensorDuplicate, message).in_file(read.shard.name.clone());
+                checkpoint.findings.push(finding.tensor(tensor.name));
+                continue;
+            }
+            places.insert(tensor.name.clone(), read.shard.file);
+            checkpoint.tensors.push(tensor);
+        }
+        checkpoint.shards.push(read.shard);
+    }
+}
