@@ -119,7 +119,7 @@ pub struct Arch {
 }
 
 /// Every family.
-pub const ARCHS: &[&Arch] = &[&llama::LLAMA];
+pub static ARCHS: &[&Arch] = &[&llama::LLAMA];
 
 impl Arch {
     /// The family that a `config.json` with this `model_type` belongs to.

@@ -13,7 +13,7 @@ use Split::{Columns, Embedding, Replicated, Rows};
 
 /// The family's table. Splits are those of Meta's `llama3/model.py` (fairscale layers); names those of transformers'
 /// `modeling_llama.py` and `convert_llama_weights_to_hf.py` (4.47.1), in the order of its state dict.
-pub const LLAMA: Arch = Arch { name: "llama", model_types: &["llama"], rows: ROWS };
+pub static LLAMA: Arch = Arch { name: "llama", model_types: &["llama"], rows: ROWS };
 
 const fn row(
     meta: &'static str,
