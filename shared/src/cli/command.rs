@@ -29,10 +29,10 @@ pub(super) fn of<T: Tool>() -> Command {
     let command = Command::new(T::NAME)
         .bin_name(T::NAME)
         .version(env!("CARGO_PKG_VERSION"))
-        .about(T::ABOUT)
         .after_help(after)
         .max_term_width(100);
-    Common::augment_args(T::augment_args(command))
+    // Said last: the comments on the structs of options would take its place.
+    Common::augment_args(T::augment_args(command)).about(T::ABOUT).long_about(None)
 }
 
 /// What the command line turned out to be.

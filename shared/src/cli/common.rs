@@ -13,7 +13,7 @@ use crate::document::Grade;
 #[expect(clippy::struct_excessive_bools, reason = "a flag is a bool")]
 pub(super) struct Common {
     /// Checkpoints: directories or files. With none, or with `-`, documents are read from stdin, one a line
-    #[arg(value_name = "PATH", help_heading = "Arguments")]
+    #[arg(value_name = "PATH")]
     pub(super) paths: Vec<PathBuf>,
 
     /// Read more paths from FILE, one a line (`-`: stdin)
@@ -48,7 +48,7 @@ pub(super) struct Common {
     #[arg(long, value_enum, default_value = "auto", value_name = "WHEN", help_heading = "Output")]
     pub(super) color: When,
 
-    /// A progress bar on stderr
+    /// A progress bar on stderr, for work longer than a second
     #[arg(long, value_enum, default_value = "auto", value_name = "WHEN", help_heading = "Output")]
     pub(super) progress: When,
 
@@ -77,10 +77,9 @@ pub(super) struct Common {
     pub(super) generate: Option<Generate>,
 }
 
-/// Whether to do something that suits a terminal.
+/// Whether to do something that suits a terminal: `auto` does it on one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum When {
-    /// On a terminal.
     Auto,
     Always,
     Never,
