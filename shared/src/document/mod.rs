@@ -11,6 +11,7 @@ mod section;
 mod status;
 mod verify;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
@@ -126,6 +127,11 @@ impl Document {
         (self.path, self.path_base64) = path::to_fields(path);
     }
 
+    /// The tensors to speak of, if a filter narrowed them.
+    pub fn selected(&self) -> Option<BTreeSet<&str>> {
+        self.select.as_ref().map(|names| names.iter().map(String::as_str).collect())
+    }
+
     /// Makes the status at least as bad as that; it never improves.
     pub fn worsen(&mut self, status: Status) {
         self.status = self.status.max(status);
@@ -158,7 +164,7 @@ mod tests {
     fn what_others_said_is_passed_on_as_it_came() {
         let line = br#"{"schema":"ckpt/1","path":"a","status":"findings","select":["x"],"hash":{"new":[1e-05,0.1,3]},"later":{"z":1,"a":2},"children":[{"schema":"ckpt/1","path":"a/b","status":"ok","more":1}]}"#;
         let mut document = Document::parse(line).unwrap();
-        assert_eq!(document.select.as_deref(), Some(&["x".to_owned()][..]));
+        assert_eq!(document.selected(), Some(BTreeSet::from(["x"])));
         document.verify = Some(
             Verify {
                 level: "structure".into(),
