@@ -2,6 +2,7 @@
 
 pub mod dtype;
 pub mod finding;
+pub mod json;
 pub mod limits;
 pub mod progress;
 pub mod recipe;
