@@ -110,7 +110,7 @@ mod tests {
             let mut cursor = Cursor::new(&file, 0);
             prop_assert_eq!(field(&mut cursor).unwrap(), Some((field_number, Value::Varint(number))));
             prop_assert_eq!(field(&mut cursor).unwrap(), Some((field_number, Value::Fixed32(bytes))));
-            let offset = u64::try_from(file.len() - 4).unwrap();
+            let offset = u64::try_from(file.len().saturating_sub(4)).unwrap();
             prop_assert_eq!(field(&mut cursor).unwrap(), Some((field_number, Value::Bytes(&bytes, offset))));
             prop_assert_eq!(field(&mut cursor).unwrap(), None);
         }

@@ -57,6 +57,7 @@ pub enum ModelType {
 }
 
 /// A model: pieces by id, and what decides how text becomes pieces.
+#[expect(clippy::struct_excessive_bools, reason = "the fields are those of the file")]
 #[derive(Debug, Clone, PartialEq)]
 pub struct Model {
     /// The tokens; the id is the position.

@@ -1,10 +1,16 @@
 //! `tokenizer.json` of Hugging Face's tokenizers library: written from Meta's two kinds of files, read, and
 //! turned back into them.
 
+mod read;
+mod to_ranks;
+mod to_sentencepiece;
 mod write;
 
 use serde::{Deserialize, Serialize};
 
+pub use read::{Parsed, Tekken, TokenizerJson, parse};
+pub use to_ranks::{MetaRanks, to_ranks};
+pub use to_sentencepiece::to_sentencepiece;
 pub use write::{MergeForm, from_ranks, from_sentencepiece};
 
 /// The expression by which Llama 3 cuts text into words before it looks for tokens (`pat_str`).
@@ -14,6 +20,7 @@ pub const LLAMA3_PATTERN: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}
 const SPACE: &str = "\u{2581}";
 
 /// A token that is found in text before the model looks at it.
+#[expect(clippy::struct_excessive_bools, reason = "the fields are those of the file")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Added {
     /// Its id.
