@@ -3,6 +3,7 @@
 pub mod check;
 pub mod dtype;
 pub mod finding;
+pub mod json;
 pub mod limits;
 pub mod progress;
 pub mod recipe;

@@ -126,6 +126,7 @@ rules! {
     TiedDiffers           "tied-differs"            Error   Deep      "the output head differs from the embedding though the config says it is tied";
     TokenizerMissing      "tokenizer-missing"       Warning Structure "there is no tokenizer beside the weights";
     TokenizerInvalid      "tokenizer-invalid"       Error   Structure "a tokenizer file cannot be read";
+    TokenizerNotMeta      "tokenizer-not-meta"      Warning Structure "Meta's form cannot express the tokenizer; it is carried as it is";
     TokenizerVocab        "tokenizer-vocab"         Error   Structure "the tokenizer has more tokens than the embedding has rows";
     ReplicaDiffers        "replica-differs"         Error   Deep      "copies of one tensor in several shards are not equal";
     DerivedDiffers        "derived-differs"         Warning Deep      "a derived buffer does not hold what the config derives";

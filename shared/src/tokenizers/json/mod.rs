@@ -1,0 +1,60 @@
+//! `tokenizer.json` of Hugging Face's tokenizers library: written from Meta's two kinds of files, read, and
+//! turned back into them.
+
+mod read;
+mod to_ranks;
+mod to_sentencepiece;
+mod write;
+
+use serde::{Deserialize, Serialize};
+
+pub use read::{Parsed, Tekken, TokenizerJson, parse};
+pub use to_ranks::{MetaRanks, to_ranks};
+pub use to_sentencepiece::to_sentencepiece;
+pub use write::{MergeForm, from_ranks, from_sentencepiece};
+
+/// The expression by which Llama 3 cuts text into words before it looks for tokens (`pat_str`).
+pub const LLAMA3_PATTERN: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+/// The character by which SentencePiece writes a space.
+const SPACE: &str = "\u{2581}";
+
+/// A token that is found in text before the model looks at it.
+#[expect(clippy::struct_excessive_bools, reason = "the fields are those of the file")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Added {
+    /// Its id.
+    pub id: u32,
+    /// Its text.
+    pub content: String,
+    /// Not inside a word.
+    #[serde(default)]
+    pub single_word: bool,
+    /// Takes the spaces before it along.
+    #[serde(default)]
+    pub lstrip: bool,
+    /// Takes the spaces after it along.
+    #[serde(default)]
+    pub rstrip: bool,
+    /// Looked for in normalized text.
+    #[serde(default)]
+    pub normalized: bool,
+    /// Left out when text is made of tokens.
+    #[serde(default)]
+    pub special: bool,
+}
+
+impl Added {
+    /// A token that means something to the model and not to readers.
+    fn special(id: u32, content: &str) -> Added {
+        Added {
+            id,
+            content: content.to_owned(),
+            single_word: false,
+            lstrip: false,
+            rstrip: false,
+            normalized: false,
+            special: true,
+        }
+    }
+}

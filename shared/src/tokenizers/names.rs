@@ -1,0 +1,81 @@
+//! The names of Meta's 256 special tokens, which stand in no tokenizer file but in the code of each release.
+
+/// How the slots after the ranks are named. A slot without a name of its own is called reserved, and those are
+/// counted from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Naming {
+    /// Llama 3, as `tokenizer.py` of its repository and the hub have them.
+    Llama3,
+    /// Llama 3.1, 3.2 and 3.3, as on the hub.
+    Llama31,
+    /// Meta's `llama_models` package, which names two more.
+    LlamaModels,
+}
+
+/// Slots of a Llama 3 tokenizer (`num_reserved_special_tokens`).
+pub const SLOTS: u32 = 256;
+
+/// Ranks of the Llama 4 tokenizer, which alone has [`SLOTS_LLAMA4`].
+pub const RANKS_LLAMA4: u32 = 200_000;
+/// Slots of a Llama 4 tokenizer.
+pub const SLOTS_LLAMA4: u32 = 2048;
+
+/// One row: the slot, its name, and the namings that have it (Llama 3, 3.1, `llama_models`).
+const ROWS: [(u32, &str, [bool; 3]); 10] = [
+    (0, "begin_of_text", [true, true, true]),
+    (1, "end_of_text", [true, true, true]),
+    (4, "finetune_right_pad_id", [false, true, true]),
+    (5, "step_id", [false, false, true]),
+    (6, "start_header_id", [true, true, true]),
+    (7, "end_header_id", [true, true, true]),
+    (8, "eom_id", [false, true, true]),
+    (9, "eot_id", [true, true, true]),
+    (10, "python_tag", [false, true, true]),
+    (11, "image", [false, false, true]),
+];
+
+impl Naming {
+    fn has(self, [llama3, llama31, llama_models]: [bool; 3]) -> bool {
+        match self {
+            Naming::Llama3 => llama3,
+            Naming::Llama31 => llama31,
+            Naming::LlamaModels => llama_models,
+        }
+    }
+
+    /// The names, by slot.
+    pub fn names(self) -> Vec<String> {
+        let mut reserved = 0_u32..;
+        (0..SLOTS)
+            .map(|slot| match ROWS.iter().find(|(row, _, namings)| *row == slot && self.has(*namings)) {
+                Some((_, name, _)) => format!("<|{name}|>"),
+                None => format!("<|reserved_special_token_{}|>", reserved.next().unwrap_or_default()),
+            })
+            .collect()
+    }
+
+    /// Every naming.
+    pub const ALL: [Naming; 3] = [Naming::Llama3, Naming::Llama31, Naming::LlamaModels];
+}
+
+/// How many special tokens Meta's code adds to a file of that many ranks.
+pub fn slots(ranks: u64) -> u32 {
+    if ranks == u64::from(RANKS_LLAMA4) { SLOTS_LLAMA4 } else { SLOTS }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_the_releases() {
+        let [llama3, llama31, models] = Naming::ALL.map(Naming::names);
+        assert_eq!([llama3.len(), llama31.len(), models.len()], [256; 3]);
+        assert_eq!((llama3[8].as_str(), llama3[9].as_str()), ("<|reserved_special_token_4|>", "<|eot_id|>"));
+        assert_eq!(llama3[255], "<|reserved_special_token_250|>");
+        assert_eq!((llama31[5].as_str(), llama31[8].as_str()), ("<|reserved_special_token_2|>", "<|eom_id|>"));
+        assert_eq!(llama31[255], "<|reserved_special_token_247|>");
+        assert_eq!((models[5].as_str(), models[11].as_str()), ("<|step_id|>", "<|image|>"));
+        assert_eq!(models[12], "<|reserved_special_token_2|>");
+    }
+}
