@@ -1,8 +1,12 @@
 //! Readers and writers of one container each, found by content.
 
+pub mod pickle;
+pub mod torch;
+pub mod zip;
+
 use std::collections::BTreeMap;
 
-use crate::facts::{Finding, Tensor};
+use crate::facts::{FileId, Finding, Tensor};
 
 /// What a reader makes of one file: plain data, from its headers alone.
 #[derive(Debug, Default)]
@@ -15,8 +19,32 @@ pub struct Container {
     pub metadata: BTreeMap<String, String>,
     /// What is not a tensor, by path: numbers, strings and classes of a training state.
     pub objects: Vec<Object>,
+    /// How many more objects there are than were kept.
+    pub objects_left_out: u64,
+    /// Storages that several tensors may share, where the format has such: the difference between their bytes and
+    /// those used is waste.
+    pub storages: Vec<Storage>,
+    /// Classes and functions that a pickle in the file names, sorted.
+    pub globals: Vec<String>,
     /// What is wrong or worth knowing, where reading could go on.
     pub findings: Vec<Finding>,
+}
+
+/// A run of bytes of which tensors are views.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Storage {
+    /// Its key in the file.
+    pub key: String,
+    /// The file.
+    pub file: FileId,
+    /// First byte in it.
+    pub offset: u64,
+    /// Bytes it has.
+    pub bytes: u64,
+    /// Bytes from the first to the last one that a tensor uses.
+    pub used: u64,
+    /// How many tensors are views of it.
+    pub tensors: u64,
 }
 
 /// A value that is not a tensor.
