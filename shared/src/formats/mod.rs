@@ -6,7 +6,7 @@ pub mod zip;
 
 use std::collections::BTreeMap;
 
-use crate::facts::{FileId, Finding, Tensor};
+use crate::facts::{FileId, Finding, Id, Tensor};
 
 /// What a reader makes of one file: plain data, from its headers alone.
 #[derive(Debug, Default)]
@@ -54,4 +54,42 @@ pub struct Object {
     pub path: String,
     /// The value: JSON's scalars as they are, anything else described by a string such as `<argparse.Namespace>`.
     pub value: serde_json::Value,
+}
+
+/// Findings one file may give before they are only counted.
+const FINDINGS: usize = 100;
+
+/// Findings up to a number, and a count of the rest.
+#[derive(Debug, Default)]
+struct Findings {
+    list: Vec<Finding>,
+    more: u64,
+    /// The worst of those that were only counted.
+    worst: Option<Finding>,
+}
+
+impl Findings {
+    fn push(&mut self, finding: Finding) {
+        if self.list.len() < FINDINGS {
+            self.list.push(finding);
+            return;
+        }
+        self.more = self.more.saturating_add(1);
+        if self.worst.as_ref().is_none_or(|worst| worst.severity < finding.severity) {
+            self.worst = Some(finding);
+        }
+    }
+
+    fn list(mut self) -> Vec<Finding> {
+        if let Some(mut worst) = self.worst {
+            worst.message = format!("{}; and {} more findings like these", worst.message, self.more.saturating_sub(1));
+            self.list.push(worst);
+        }
+        self.list
+    }
+}
+
+/// The finding for a read that failed at a byte of the file.
+fn unreadable(error: &std::io::Error, offset: u64) -> Finding {
+    Finding::new(Id::FileUnreadable, format!("the file cannot be read: {error}")).at(offset)
 }

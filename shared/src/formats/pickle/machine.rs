@@ -397,8 +397,7 @@ impl<'a> Machine<'a> {
 
     fn top_value(&mut self) -> Step<&mut Value<'a>> {
         let top = self.top()?;
-        let index = usize::try_from(top.0).ok();
-        index.and_then(|index| self.pickle.values.get_mut(index)).ok_or(Fault::Says("the stack is empty"))
+        self.pickle.values.get_mut(top.index()).ok_or(Fault::Says("the stack is empty"))
     }
 
     fn pop(&mut self) -> Step<Node> {

@@ -18,6 +18,13 @@ pub use machine::Machine;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Node(u32);
 
+impl Node {
+    /// Its number in the arena, below [`Pickle::len`].
+    pub fn index(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
+
 /// A value of a pickle; `'a` is the buffer it was read from.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value<'a> {
@@ -134,12 +141,12 @@ pub struct Pickle<'a> {
 impl<'a> Pickle<'a> {
     /// The value at a node.
     pub fn get(&self, node: Node) -> &Value<'a> {
-        usize::try_from(node.0).ok().and_then(|index| self.values.get(index)).unwrap_or(&Value::None)
+        self.values.get(node.index()).unwrap_or(&Value::None)
     }
 
-    /// Every value in the order it came to be, those that were dropped again too.
-    pub fn values(&self) -> impl Iterator<Item = &Value<'a>> {
-        self.values.iter()
+    /// Every value with its place, in the order they came to be; those that were dropped again too.
+    pub fn nodes(&self) -> impl Iterator<Item = (Node, &Value<'a>)> {
+        (0..).map(Node).zip(&self.values)
     }
 
     /// Number of values.

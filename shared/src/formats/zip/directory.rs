@@ -3,8 +3,9 @@
 use crate::bytes::{Cursor, ReadAt, Short};
 use crate::facts::{Finding, Id, limits};
 
+use super::Member;
 use super::end::End;
-use super::{Findings, Member, unreadable};
+use crate::formats::{Findings, unreadable};
 
 /// Signature of an entry (APPNOTE.TXT 4.3.12).
 const ENTRY: &[u8; 4] = b"PK\x01\x02";

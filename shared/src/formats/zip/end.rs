@@ -3,7 +3,7 @@
 use crate::bytes::{Cursor, ReadAt, Short};
 use crate::facts::{Finding, Id};
 
-use super::{Findings, unreadable};
+use crate::formats::{Findings, unreadable};
 
 // Signatures and sizes are those of PKWARE's APPNOTE.TXT 6.3, sections 4.3.14 to 4.3.16.
 const END: &[u8; 4] = b"PK\x05\x06";

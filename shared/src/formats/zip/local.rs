@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use crate::bytes::{Cursor, ReadAt, Short};
 use crate::facts::{Finding, Id};
 
+use super::Member;
 use super::directory::{FULL, ZIP64, field};
 use super::end::End;
-use super::{Findings, Member, unreadable};
+use crate::formats::{Findings, unreadable};
 
 /// Signature of a local header (APPNOTE.TXT 4.3.7).
 const LOCAL: &[u8; 4] = b"PK\x03\x04";

@@ -9,6 +9,7 @@ mod local;
 
 use std::io::Read;
 
+use super::{Findings, unreadable};
 use crate::bytes::ReadAt;
 use crate::facts::{Finding, Id};
 
@@ -18,8 +19,6 @@ pub const STORED: u16 = 0;
 pub const DEFLATED: u16 = 8;
 /// Bit 0 of a member's flags: encrypted.
 const ENCRYPTED: u16 = 1;
-/// Findings one archive may give before they are only counted.
-const FINDINGS: usize = 100;
 
 /// One member of an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,35 +116,6 @@ pub fn contents(source: &dyn ReadAt, member: &Member, limit: u64) -> Result<Vec<
             .needed(format!("{:08x}", member.crc32), format!("{crc32:08x}")));
     }
     Ok(bytes)
-}
-
-/// The finding for a read that failed at a byte of the file.
-fn unreadable(error: &std::io::Error, offset: u64) -> Finding {
-    Finding::new(Id::FileUnreadable, format!("the file cannot be read: {error}")).at(offset)
-}
-
-/// Findings up to a number, and a count of the rest.
-#[derive(Debug, Default)]
-struct Findings {
-    list: Vec<Finding>,
-    more: u64,
-}
-
-impl Findings {
-    fn push(&mut self, finding: Finding) {
-        if self.list.len() < FINDINGS {
-            self.list.push(finding);
-        } else {
-            self.more = self.more.saturating_add(1);
-        }
-    }
-
-    fn list(mut self) -> Vec<Finding> {
-        if self.more > 0 {
-            self.list.push(Finding::new(Id::ZipInvalid, format!("{} more things are wrong with the zip", self.more)));
-        }
-        self.list
-    }
 }
 
 #[cfg(test)]
