@@ -16,6 +16,9 @@ pub const TOKENIZER: u64 = 100_000_000;
 /// Members of a zip. A `.pth` with 70,000 tensors has 70,006; zip64 allows 2^64.
 pub const ZIP_MEMBERS: u64 = 4_000_000;
 
+/// Bytes of a zip's central directory: room for that many members of 256 bytes each.
+pub const ZIP_DIRECTORY: u64 = 1_024_000_000;
+
 /// Bytes of the pickle inside a checkpoint (`data.pkl`). 70,000 tensors take 10 MB.
 pub const PICKLE: u64 = 1_000_000_000;
 
@@ -31,4 +34,4 @@ pub const FILES: usize = 1_000_000;
 pub const FOLDERS_DEEP: usize = 32;
 
 /// Findings of one kind that a reader reports about one file: enough to see the pattern, too few to drown in.
-pub const FINDINGS: usize = 1000;
+pub const FINDINGS: usize = 100;

@@ -10,6 +10,8 @@ pub enum Format {
     Safetensors,
     /// A zip: what `torch.save` writes since 1.6, unless its members say otherwise.
     Torch,
+    /// The same zip with a program in it, as `torch.jit.save` writes it.
+    TorchScript,
     /// `torch.save` before 1.6: pickles and raw storages, one after the other.
     TorchLegacy,
     /// GGUF of llama.cpp.
@@ -28,9 +30,9 @@ pub enum Format {
 
 /// Format, name in documents, first bytes, and what reads it where we do not.
 const ROWS: &[(Format, &str, &[u8], &str)] = &[
-    (Format::Torch, "torch", b"PK\x03\x04", ""),
+    (Format::Torch, "torch-zip", b"PK\x03\x04", ""),
     // An empty zip has only its end record.
-    (Format::Torch, "torch", b"PK\x05\x06", ""),
+    (Format::Torch, "torch-zip", b"PK\x05\x06", ""),
     (Format::Gguf, "gguf", b"GGUF", "llama.cpp's gguf-py reads it"),
     (Format::Npy, "npy", b"\x93NUMPY", "numpy.load reads it"),
     (Format::Hdf5, "hdf5", b"\x89HDF\r\n\x1a\n", "h5py reads it"),
@@ -45,6 +47,7 @@ impl Format {
     pub fn name(self) -> &'static str {
         match self {
             Format::Safetensors => "safetensors",
+            Format::TorchScript => "torchscript",
             Format::TorchLegacy => "torch-legacy",
             Format::Pickle => "pickle",
             Format::Tar => "tar",

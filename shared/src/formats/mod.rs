@@ -2,12 +2,15 @@
 
 pub mod detect;
 pub mod json;
+pub mod pickle;
 pub mod safetensors;
+pub mod torch;
+pub mod zip;
 
 use std::collections::BTreeMap;
 
 use crate::bytes::ReadAt;
-use crate::facts::{FileId, Finding, Tensor};
+use crate::facts::{FileId, Finding, Tensor, limits};
 
 pub use detect::Format;
 
@@ -20,8 +23,34 @@ pub struct Container {
     pub metadata: BTreeMap<String, String>,
     /// What is not a tensor, by path: numbers, strings and classes of a training state.
     pub objects: Vec<Object>,
+    /// How many more objects there are than were kept.
+    pub objects_left_out: u64,
+    /// Storages that several tensors may share, where the format has such: the difference between their bytes and
+    /// those used is waste.
+    pub storages: Vec<Storage>,
+    /// It is TorchScript: a program with its weights.
+    pub script: bool,
+    /// Classes and functions that a pickle in the file names, sorted.
+    pub globals: Vec<String>,
     /// What is wrong or worth knowing, where reading could go on.
     pub findings: Vec<Finding>,
+}
+
+/// A run of bytes of which tensors are views.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Storage {
+    /// Its key in the file.
+    pub key: String,
+    /// The file.
+    pub file: FileId,
+    /// First byte in it.
+    pub offset: u64,
+    /// Bytes it has.
+    pub bytes: u64,
+    /// Bytes from the first to the last one that a tensor uses.
+    pub used: u64,
+    /// How many tensors are views of it.
+    pub tensors: u64,
 }
 
 /// A value that is not a tensor.
@@ -42,7 +71,44 @@ pub fn open(source: &dyn ReadAt, file: FileId) -> Result<(Format, Container), Fi
     let format = detect::detect(source)?;
     let container = match format {
         Format::Safetensors => safetensors::read(source, file)?,
+        Format::Torch => torch::read(source, file)?,
         other => return Err(other.refusal()),
     };
+    let format = if container.script { Format::TorchScript } else { format };
     Ok((format, container))
+}
+
+/// Findings up to a number, and a count of the rest.
+#[derive(Debug, Default)]
+struct Findings {
+    list: Vec<Finding>,
+    more: u64,
+    /// The worst of those that were only counted.
+    worst: Option<Finding>,
+}
+
+impl Findings {
+    fn push(&mut self, finding: Finding) {
+        if self.list.len() < limits::FINDINGS {
+            self.list.push(finding);
+            return;
+        }
+        self.more = self.more.saturating_add(1);
+        if self.worst.as_ref().is_none_or(|worst| worst.severity < finding.severity) {
+            self.worst = Some(finding);
+        }
+    }
+
+    fn list(mut self) -> Vec<Finding> {
+        if let Some(mut worst) = self.worst {
+            worst.message = format!("{}; and {} more findings like these", worst.message, self.more.saturating_sub(1));
+            self.list.push(worst);
+        }
+        self.list
+    }
+}
+
+/// The finding for a read that failed at a byte of the file.
+fn unreadable(error: &std::io::Error, offset: u64) -> Finding {
+    detect::unreadable(error).at(offset)
 }

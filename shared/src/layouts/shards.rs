@@ -48,8 +48,8 @@ fn extension(checkpoint: &mut Checkpoint, name: &str, format: Format) {
         // `.bin` promises nothing.
         _ => return,
     };
-    let legacy = promised == Format::Torch && format == Format::TorchLegacy;
-    if promised != format && !legacy {
+    let torch = promised == Format::Torch && matches!(format, Format::TorchLegacy | Format::TorchScript);
+    if promised != format && !torch {
         let message = format!("the name ends in .{ending} and the content is {}", format.name());
         let finding = Finding::new(Id::FileExtension, message).in_file(name);
         checkpoint.findings.push(finding.needed(promised.name(), format.name()));

@@ -1,0 +1,500 @@
+//! The stack machine: one opcode after another, until `STOP`.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use crate::bytes::{Cursor, Short};
+use crate::facts::{Finding, Id, limits};
+
+use super::{Global, Made, Node, Object, Pickle, Value, text};
+
+/// A machine with an empty stack. What it has built stays to be looked at after an error.
+#[derive(Debug, Default)]
+pub struct Machine<'a> {
+    pickle: Pickle<'a>,
+    stack: Vec<Node>,
+    /// Heights of the stack at which a `MARK` stands.
+    marks: Vec<usize>,
+    /// Memo entries by number; picklers count from 0.
+    memo: Vec<Option<Node>>,
+    /// Memo entries whose number is far beyond those used so far.
+    far: BTreeMap<u64, Node>,
+    /// Number that `MEMOIZE` gives next: how many entries there are.
+    memoized: u64,
+    /// Byte of the file at which the frame ends.
+    frame: Option<u64>,
+}
+
+/// What can go wrong at an opcode, before its place is known.
+enum Fault {
+    Short(Short),
+    Says(&'static str),
+    TooLarge,
+}
+
+impl From<Short> for Fault {
+    fn from(short: Short) -> Fault {
+        Fault::Short(short)
+    }
+}
+
+type Step<T> = Result<T, Fault>;
+
+impl<'a> Machine<'a> {
+    /// Everything built so far.
+    pub fn pickle(&self) -> &Pickle<'a> {
+        &self.pickle
+    }
+
+    /// Everything built, to keep.
+    pub fn into_pickle(self) -> Pickle<'a> {
+        self.pickle
+    }
+
+    /// Runs one pickle, to the byte after its `STOP`; gives the value it stands for. A further run (pickles that
+    /// follow each other in one file) begins with an empty stack and memo and adds to the same arena.
+    ///
+    /// # Errors
+    /// As [`super::read`].
+    pub fn run(&mut self, cursor: &mut Cursor<'a>) -> Result<Node, Finding> {
+        self.stack.clear();
+        self.marks.clear();
+        self.memo.clear();
+        self.far.clear();
+        self.memoized = 0;
+        self.frame = None;
+        loop {
+            let at = cursor.offset();
+            match self.step(cursor, at) {
+                Ok(None) => {}
+                Ok(Some(root)) => return Ok(root),
+                Err(Fault::Short(short)) => {
+                    return Err(Finding::new(Id::PickleInvalid, format!("the pickle is cut off: {short}")).at(at));
+                }
+                Err(Fault::Says(what)) => {
+                    return Err(Finding::new(Id::PickleInvalid, format!("the pickle is broken: {what}")).at(at));
+                }
+                Err(Fault::TooLarge) => {
+                    return Err(Finding::new(Id::TooLarge, "the pickle builds too many objects")
+                        .at(at)
+                        .needed(format!("at most {}", limits::PICKLE_OBJECTS), "more"));
+                }
+            }
+        }
+    }
+
+    /// Does one opcode; gives the root at `STOP`.
+    #[expect(clippy::too_many_lines, reason = "one arm an opcode, as in the format's own table")]
+    fn step(&mut self, cursor: &mut Cursor<'a>, at: u64) -> Step<Option<Node>> {
+        self.leave_frame(at);
+        let opcode = cursor.u8()?;
+        match opcode {
+            b'.' => return self.pop().map(Some),
+            // PROTO, FRAME
+            0x80 => self.pickle.protocol = self.pickle.protocol.max(cursor.u8()?),
+            0x95 => {
+                let bytes = cursor.u64()?;
+                let end = cursor.offset().checked_add(bytes).ok_or(Fault::Says("a frame without end"))?;
+                if u64::try_from(cursor.rest().len()).is_ok_and(|left| left < bytes) {
+                    return Err(Fault::Says("a frame longer than the pickle"));
+                }
+                self.frame = Some(end);
+                return Ok(None);
+            }
+            // MARK, POP, POP_MARK, DUP
+            b'(' => self.marks.push(self.stack.len()),
+            b'0' => {
+                if self.marks.last() == Some(&self.stack.len()) {
+                    self.marks.pop();
+                } else {
+                    self.pop()?;
+                }
+            }
+            b'1' => drop(self.pop_mark()?),
+            b'2' => {
+                let top = self.top()?;
+                self.stack.push(top);
+            }
+            // NONE, NEWTRUE, NEWFALSE
+            b'N' => self.push(Value::None)?,
+            0x88 => self.push(Value::Bool(true))?,
+            0x89 => self.push(Value::Bool(false))?,
+            // INT, LONG, BININT, BININT1, BININT2, LONG1, LONG4
+            b'I' | b'L' => {
+                let value = text::int(line(cursor)?, opcode == b'L').ok_or(Fault::Says("a number that is none"))?;
+                self.push(value)?;
+            }
+            b'J' => {
+                let value = i32::from_le_bytes(cursor.array()?);
+                self.push(Value::Int(i64::from(value)))?;
+            }
+            b'K' => {
+                let value = cursor.u8()?;
+                self.push(Value::Int(i64::from(value)))?;
+            }
+            b'M' => {
+                let value = cursor.u16()?;
+                self.push(Value::Int(i64::from(value)))?;
+            }
+            0x8a => {
+                let count = cursor.u8()?;
+                let bytes = cursor.take(u64::from(count))?;
+                self.push(text::long(bytes))?;
+            }
+            0x8b => {
+                let count = signed_count(cursor)?;
+                let bytes = cursor.take(count)?;
+                self.push(text::long(bytes))?;
+            }
+            // FLOAT, BINFLOAT
+            b'F' => {
+                let value = text::float(line(cursor)?).ok_or(Fault::Says("a float that is none"))?;
+                self.push(Value::Float(value))?;
+            }
+            b'G' => {
+                let value = f64::from_be_bytes(cursor.array()?);
+                self.push(Value::Float(value))?;
+            }
+            // STRING, BINSTRING, SHORT_BINSTRING
+            b'S' => {
+                let value = text::quoted(line(cursor)?).ok_or(Fault::Says("a string without its quotes"))?;
+                self.push(value)?;
+            }
+            b'T' => {
+                let count = signed_count(cursor)?;
+                let bytes = cursor.take(count)?;
+                self.push(text::string(bytes))?;
+            }
+            b'U' => {
+                let count = cursor.u8()?;
+                let bytes = cursor.take(u64::from(count))?;
+                self.push(text::string(bytes))?;
+            }
+            // UNICODE, BINUNICODE, SHORT_BINUNICODE, BINUNICODE8
+            b'V' => {
+                let value = text::unicode(line(cursor)?).ok_or(Fault::Says("an escape that is none"))?;
+                self.push(Value::Str(Cow::Owned(value)))?;
+            }
+            b'X' | 0x8c | 0x8d => {
+                let count = match opcode {
+                    b'X' => u64::from(cursor.u32()?),
+                    0x8c => u64::from(cursor.u8()?),
+                    _ => cursor.u64()?,
+                };
+                let value = String::from_utf8_lossy(cursor.take(count)?);
+                self.push(Value::Str(value))?;
+            }
+            // BINBYTES, SHORT_BINBYTES, BINBYTES8, BYTEARRAY8
+            b'B' | b'C' | 0x8e | 0x96 => {
+                let count = match opcode {
+                    b'B' => u64::from(cursor.u32()?),
+                    b'C' => u64::from(cursor.u8()?),
+                    _ => cursor.u64()?,
+                };
+                let value = Cow::Borrowed(cursor.take(count)?);
+                self.push(Value::Bytes(value))?;
+            }
+            // NEXT_BUFFER, READONLY_BUFFER
+            0x97 => self.push(Value::Buffer)?,
+            0x98 => drop(self.top()?),
+            // EMPTY_TUPLE, TUPLE, TUPLE1, TUPLE2, TUPLE3
+            b')' => self.push(Value::Tuple(Vec::new()))?,
+            b't' => {
+                let items = self.pop_mark()?;
+                self.push(Value::Tuple(items))?;
+            }
+            0x85..=0x87 => {
+                let items = self.pop_many(usize::from(opcode.saturating_sub(0x84)))?;
+                self.push(Value::Tuple(items))?;
+            }
+            // EMPTY_LIST, LIST, APPEND, APPENDS, ADDITEMS
+            b']' => self.push(Value::List(Vec::new()))?,
+            b'l' => {
+                let items = self.pop_mark()?;
+                self.push(Value::List(items))?;
+            }
+            b'a' => {
+                let item = self.pop()?;
+                self.append(vec![item])?;
+            }
+            b'e' | 0x90 => {
+                let items = self.pop_mark()?;
+                self.append(items)?;
+            }
+            // EMPTY_DICT, DICT, SETITEM, SETITEMS
+            b'}' => self.push(Value::Dict(Vec::new()))?,
+            b'd' => {
+                let items = pairs(&self.pop_mark()?)?;
+                self.push(Value::Dict(items))?;
+            }
+            b's' => {
+                let items = pairs(&self.pop_many(2)?)?;
+                self.set_items(items)?;
+            }
+            b'u' => {
+                let items = pairs(&self.pop_mark()?)?;
+                self.set_items(items)?;
+            }
+            // EMPTY_SET, FROZENSET
+            0x8f => self.push(Value::Set(Vec::new()))?,
+            0x91 => {
+                let items = self.pop_mark()?;
+                self.push(Value::Set(items))?;
+            }
+            // GLOBAL, STACK_GLOBAL, EXT1, EXT2, EXT4
+            b'c' => {
+                let (module, name) = names(cursor)?;
+                self.push_global(module, name, at)?;
+            }
+            0x93 => {
+                let [module, name] = self.pop_array()?;
+                let text = |node| match self.pickle.get(node) {
+                    Value::Str(text) => Ok(text.clone()),
+                    _ => Err(Fault::Says("a class named by something that is no text")),
+                };
+                let (module, name) = (text(module)?, text(name)?);
+                self.push_global(module, name, at)?;
+            }
+            0x82..=0x84 => {
+                let code = match opcode {
+                    0x82 => u32::from(cursor.u8()?),
+                    0x83 => u32::from(cursor.u16()?),
+                    _ => cursor.u32()?,
+                };
+                self.push_global(Cow::Borrowed("copyreg"), Cow::Owned(format!("extension {code}")), at)?;
+            }
+            // REDUCE, BUILD, NEWOBJ, NEWOBJ_EX, OBJ, INST
+            b'R' => {
+                let [class, args] = self.pop_array()?;
+                self.push_object(class, args, None, Made::Reduce, at)?;
+            }
+            b'b' => {
+                let state = self.pop()?;
+                match self.top_value()? {
+                    Value::Object(object) => {
+                        object.state = Some(state);
+                        object.built = Some(at);
+                    }
+                    _ => return Err(Fault::Says("a state for something that is no object")),
+                }
+            }
+            0x81 => {
+                let [class, args] = self.pop_array()?;
+                self.push_object(class, args, None, Made::NewObj, at)?;
+            }
+            0x92 => {
+                let [class, args, kwargs] = self.pop_array()?;
+                self.push_object(class, args, Some(kwargs), Made::NewObjEx, at)?;
+            }
+            b'o' => {
+                let mut items = self.pop_mark()?.into_iter();
+                let class = items.next().ok_or(Fault::Says("an object without a class"))?;
+                let args = self.add(Value::Tuple(items.collect()))?;
+                self.push_object(class, args, None, Made::Obj, at)?;
+            }
+            b'i' => {
+                let (module, name) = names(cursor)?;
+                let items = self.pop_mark()?;
+                let args = self.add(Value::Tuple(items))?;
+                self.push_global(module, name, at)?;
+                let class = self.pop()?;
+                self.push_object(class, args, None, Made::Inst, at)?;
+            }
+            // PERSID, BINPERSID
+            b'P' => {
+                let id = String::from_utf8_lossy(line(cursor)?);
+                let id = self.add(Value::Str(id))?;
+                self.push(Value::Persistent(id))?;
+            }
+            b'Q' => {
+                let id = self.pop()?;
+                self.push(Value::Persistent(id))?;
+            }
+            // PUT, BINPUT, LONG_BINPUT, MEMOIZE
+            b'p' => {
+                let number = memo_number(line(cursor)?)?;
+                self.put(number)?;
+            }
+            b'q' => {
+                let number = u64::from(cursor.u8()?);
+                self.put(number)?;
+            }
+            b'r' => {
+                let number = u64::from(cursor.u32()?);
+                self.put(number)?;
+            }
+            0x94 => self.put(self.memoized)?,
+            // GET, BINGET, LONG_BINGET
+            b'g' => {
+                let number = memo_number(line(cursor)?)?;
+                self.fetch(number)?;
+            }
+            b'h' => {
+                let number = u64::from(cursor.u8()?);
+                self.fetch(number)?;
+            }
+            b'j' => {
+                let number = u64::from(cursor.u32()?);
+                self.fetch(number)?;
+            }
+            _ => return Err(Fault::Says("an opcode that no protocol has")),
+        }
+        if self.frame.is_some_and(|end| cursor.offset() > end) {
+            self.pickle.frame_breaks.push(at);
+            self.frame = None;
+        }
+        Ok(None)
+    }
+
+    fn leave_frame(&mut self, at: u64) {
+        if self.frame.is_some_and(|end| at >= end) {
+            self.frame = None;
+        }
+    }
+
+    fn add(&mut self, value: Value<'a>) -> Step<Node> {
+        let count = u64::try_from(self.pickle.values.len()).unwrap_or(u64::MAX);
+        let node = u32::try_from(count).ok().filter(|_| count < limits::PICKLE_OBJECTS).ok_or(Fault::TooLarge)?;
+        self.pickle.values.push(value);
+        Ok(Node(node))
+    }
+
+    fn push(&mut self, value: Value<'a>) -> Step<()> {
+        let node = self.add(value)?;
+        self.stack.push(node);
+        Ok(())
+    }
+
+    fn push_global(&mut self, module: Cow<'a, str>, name: Cow<'a, str>, offset: u64) -> Step<()> {
+        let index = self.pickle.globals.len();
+        self.pickle.globals.push(Global { module, name, offset });
+        self.push(Value::Global(index))
+    }
+
+    fn push_object(&mut self, class: Node, args: Node, kwargs: Option<Node>, made: Made, offset: u64) -> Step<()> {
+        self.push(Value::Object(Box::new(Object {
+            class,
+            args,
+            kwargs,
+            state: None,
+            items: Vec::new(),
+            list: Vec::new(),
+            made,
+            offset,
+            built: None,
+        })))
+    }
+
+    /// The height below which the last mark forbids to pop.
+    fn floor(&self) -> usize {
+        self.marks.last().copied().unwrap_or(0)
+    }
+
+    fn top(&self) -> Step<Node> {
+        let top = self.stack.last().filter(|_| self.stack.len() > self.floor());
+        top.copied().ok_or(Fault::Says("the stack is empty"))
+    }
+
+    fn top_value(&mut self) -> Step<&mut Value<'a>> {
+        let top = self.top()?;
+        self.pickle.values.get_mut(top.index()).ok_or(Fault::Says("the stack is empty"))
+    }
+
+    fn pop(&mut self) -> Step<Node> {
+        let top = self.top()?;
+        self.stack.pop();
+        Ok(top)
+    }
+
+    fn pop_many(&mut self, count: usize) -> Step<Vec<Node>> {
+        let start = self.stack.len().checked_sub(count).filter(|&start| start >= self.floor());
+        Ok(self.stack.split_off(start.ok_or(Fault::Says("the stack is too short"))?))
+    }
+
+    fn pop_array<const N: usize>(&mut self) -> Step<[Node; N]> {
+        self.pop_many(N)?.try_into().map_err(|_| Fault::Says("the stack is too short"))
+    }
+
+    fn pop_mark(&mut self) -> Step<Vec<Node>> {
+        let mark = self.marks.pop().ok_or(Fault::Says("no mark on the stack"))?;
+        // Nothing pops below a mark, so the stack is at least that high.
+        Ok(self.stack.split_off(mark.min(self.stack.len())))
+    }
+
+    fn append(&mut self, items: Vec<Node>) -> Step<()> {
+        match self.top_value()? {
+            Value::List(list) | Value::Set(list) => list.extend(items),
+            Value::Object(object) => object.list.extend(items),
+            _ => return Err(Fault::Says("an item for something that is no list")),
+        }
+        Ok(())
+    }
+
+    fn set_items(&mut self, items: Vec<(Node, Node)>) -> Step<()> {
+        match self.top_value()? {
+            Value::Dict(dict) => dict.extend(items),
+            Value::Object(object) => object.items.extend(items),
+            _ => return Err(Fault::Says("an item for something that is no dictionary")),
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, number: u64) -> Step<()> {
+        let node = self.top()?;
+        // Picklers number from 0 without gaps; a far number must not make room for all those before it.
+        let near = self.memoized.saturating_mul(2).saturating_add(1024);
+        let old = match usize::try_from(number) {
+            Ok(index) if number < near => {
+                if self.memo.len() <= index {
+                    self.memo.resize(index.saturating_add(1), None);
+                }
+                self.memo.get_mut(index).and_then(|slot| slot.replace(node)).or_else(|| self.far.remove(&number))
+            }
+            _ => self.far.insert(number, node),
+        };
+        if old.is_none() {
+            self.memoized = self.memoized.saturating_add(1);
+        }
+        Ok(())
+    }
+
+    fn fetch(&mut self, number: u64) -> Step<()> {
+        let near = usize::try_from(number).ok().and_then(|index| self.memo.get(index).copied().flatten());
+        let node = near.or_else(|| self.far.get(&number).copied());
+        self.stack.push(node.ok_or(Fault::Says("a memo entry that was never put"))?);
+        Ok(())
+    }
+}
+
+/// Takes a line, without its end.
+fn line<'a>(cursor: &mut Cursor<'a>) -> Step<&'a [u8]> {
+    let length = cursor.rest().iter().position(|&byte| byte == b'\n').ok_or(Fault::Says("a line without end"))?;
+    let line = cursor.take(u64::try_from(length).unwrap_or(u64::MAX))?;
+    cursor.take(1)?;
+    Ok(line)
+}
+
+/// Takes the two lines that name a class.
+fn names<'a>(cursor: &mut Cursor<'a>) -> Step<(Cow<'a, str>, Cow<'a, str>)> {
+    let module = String::from_utf8_lossy(line(cursor)?);
+    let name = String::from_utf8_lossy(line(cursor)?);
+    Ok((module, name))
+}
+
+/// A count that the format keeps in a signed number.
+fn signed_count(cursor: &mut Cursor<'_>) -> Step<u64> {
+    u64::try_from(i32::from_le_bytes(cursor.array()?)).map_err(|_| Fault::Says("a negative count"))
+}
+
+fn memo_number(line: &[u8]) -> Step<u64> {
+    let text = std::str::from_utf8(line).ok();
+    text.and_then(|text| text.trim().parse().ok()).ok_or(Fault::Says("a memo number that is none"))
+}
+
+fn pairs(items: &[Node]) -> Step<Vec<(Node, Node)>> {
+    let (pairs, rest) = items.as_chunks::<2>();
+    if !rest.is_empty() {
+        return Err(Fault::Says("a key without a value"));
+    }
+    Ok(pairs.iter().map(|&[key, value]| (key, value)).collect())
+}

@@ -1,0 +1,203 @@
+//! Files of `torch.save`: a zip of one pickle and one record a storage, TorchScript's likewise, and the stream of
+//! pickles that came before.
+//!
+//! Names are the keys that lead to a tensor, joined by `.`, through dictionaries, sequences and the attributes of
+//! objects. A tensor of parts (sparse, nested, quantized, a wrapper such as `DTensor`) gives its parts, named below
+//! it. numpy arrays of plain numbers count as tensors. A tensor that is itself the root has the empty name.
+
+mod call;
+mod describe;
+mod numpy;
+mod storages;
+mod tensor;
+mod walk;
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::zip::{self, Archive, Member};
+use super::{Container, pickle};
+use crate::bytes::{Cursor, ReadAt};
+use crate::facts::{FileId, Finding, Id, limits};
+use storages::{Place, Storages};
+use tensor::Origin;
+use walk::Walk;
+
+/// Bytes of the small records that describe the file.
+const SMALL: u64 = 4096;
+
+/// Reads the geometry of a torch file; no tensor data is touched.
+///
+/// Format names are `torch-zip`, `torchscript` and `torch-legacy`.
+///
+/// # Errors
+/// What leaves no tensors to list: the zip's or the pickle's own damage, [`Id::TorchRecordMissing`] without a
+/// pickle, [`Id::TorchLegacy`] for the tar of 2016. All else is in the container's findings.
+pub fn read(source: &dyn ReadAt, file: FileId) -> Result<Container, Finding> {
+    let archive = zip::read(source)?;
+    let records = Records::new(&archive)?;
+    let Some(member) = records.get("data.pkl") else {
+        return Err(records.no_pickle(source));
+    };
+    let mut metadata = BTreeMap::new();
+    for name in ["version", "byteorder", ".format_version", ".storage_alignment", ".data/serialization_id"] {
+        if let Some(text) = records.get(name).and_then(|member| zip::contents(source, member, SMALL).ok()) {
+            let text = String::from_utf8_lossy(&text).trim().to_owned();
+            metadata.insert(name.trim_start_matches(".data/").trim_start_matches('.').to_owned(), text);
+        }
+    }
+    let bytes = zip::contents(source, member, limits::PICKLE)?;
+    // Within a compressed pickle, offsets count from its own start.
+    let base = if member.is_plain() { member.data } else { 0 };
+    let mut cursor = Cursor::new(&bytes, base);
+    let (pickle, root) = pickle::read(&mut cursor)?;
+
+    let mut storages = Storages::of(&pickle);
+    let mut findings = super::Findings::default();
+    archive.findings.iter().cloned().for_each(|finding| findings.push(finding));
+    if records.get("version").is_none() {
+        let message = "the record `version` is missing, without which torch refuses the file";
+        findings.push(Finding::new(Id::TorchRecordMissing, message).needed("version", "no such record"));
+    }
+    records.place(&mut storages, &mut findings);
+    let big_endian = metadata.get("byteorder").is_some_and(|order| order == "big");
+    if big_endian {
+        findings.push(Finding::new(
+            Id::TorchByteorder,
+            "the file is big-endian; torch itself reads dtypes newer than 2.2 wrongly from it",
+        ));
+    }
+    let script = records.get("constants.pkl").is_some() || records.has("code/");
+    let mut container = interpret(&pickle, root, storages, Origin { file, big_endian }, findings);
+    container.script = script;
+    container.metadata = metadata;
+    Ok(container)
+}
+
+/// Walks through a pickle whose storages have their places.
+fn interpret(
+    pickle: &pickle::Pickle<'_>,
+    root: pickle::Node,
+    storages: Storages,
+    origin: Origin,
+    findings: super::Findings,
+) -> Container {
+    let mut walk = Walk::new(pickle, storages, origin);
+    walk.findings = findings;
+    walk.run(root);
+    let (globals, unknown) = walk::classes(pickle);
+    if !unknown.is_empty() {
+        let names: Vec<&str> = unknown.iter().take(20).map(String::as_str).collect();
+        let more = unknown.len().saturating_sub(names.len());
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let message =
+            format!("the pickle names classes that are not torch's, kept as data: {}{more}", names.join(", "));
+        walk.findings.push(Finding::new(Id::PickleUnknownClass, message));
+    }
+    let mut names: Vec<&str> = walk.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+    names.sort_unstable();
+    let twice: Vec<String> = names
+        .windows(2)
+        .filter(|pair| pair.first() == pair.last())
+        .filter_map(|pair| pair.first().map(|name| (*name).to_owned()))
+        .collect();
+    for name in twice {
+        walk.findings.push(Finding::new(Id::TensorDuplicate, "two tensors have this name").tensor(name));
+    }
+    Container {
+        tensors: walk.tensors,
+        objects: walk.objects,
+        objects_left_out: walk.objects_left_out,
+        storages: walk.storages.table(origin.file),
+        globals: globals.into_iter().collect(),
+        findings: walk.findings.list(),
+        ..Container::default()
+    }
+}
+
+/// The records of a torch zip: members under one root folder.
+struct Records<'z> {
+    root: &'z str,
+    members: HashMap<&'z str, &'z Member>,
+}
+
+impl<'z> Records<'z> {
+    fn new(archive: &'z Archive) -> Result<Records<'z>, Finding> {
+        // torch takes the folder of the first member (`caffe2/serialize/inline_container.cc`); a person who packed
+        // the file again may have put another one first.
+        let folder = |member: &'z Member| member.name.split_once('/').map(|(folder, _)| folder);
+        let pickle = archive.members.iter().find_map(|member| member.name.strip_suffix("/data.pkl"));
+        let first = archive.members.first().and_then(folder);
+        let root = pickle.or(first).ok_or_else(|| {
+            Finding::new(Id::TorchRecordMissing, "the zip is not torch's: its members are in no folder")
+        })?;
+        let prefixed = |member: &'z Member| Some((member.name.strip_prefix(root)?.strip_prefix('/')?, member));
+        Ok(Records { root, members: archive.members.iter().filter_map(prefixed).collect() })
+    }
+
+    fn get(&self, name: &str) -> Option<&'z Member> {
+        self.members.get(name).copied()
+    }
+
+    fn has(&self, prefix: &str) -> bool {
+        self.members.keys().any(|name| name.starts_with(prefix))
+    }
+
+    fn no_pickle(&self, source: &dyn ReadAt) -> Finding {
+        let archive = self.get("archive_format").and_then(|member| zip::contents(source, member, SMALL).ok());
+        if archive.is_some_and(|format| format.starts_with(b"pt2")) {
+            return Finding::new(
+                Id::Unsupported,
+                "the file is an exported program of torch.export, which is not read yet",
+            );
+        }
+        Finding::new(Id::TorchRecordMissing, "the zip holds no pickle, so it is not a file of torch.save")
+            .needed(format!("{}/data.pkl", self.root), "no such record")
+    }
+
+    /// Finds the record of each storage.
+    fn place(&self, storages: &mut Storages, findings: &mut super::Findings) {
+        let mut compressed = 0u64;
+        let mut first = None;
+        for entry in &mut storages.entries {
+            if entry.meta {
+                entry.place = Place::Absent("it was saved on the meta device, without data".to_owned());
+                continue;
+            }
+            let Some(member) = self.get(&format!("data/{}", entry.key)) else {
+                let name = format!("{}/data/{}", self.root, entry.key);
+                let finding =
+                    Finding::new(Id::TorchRecordMissing, format!("the record of storage {} is missing", entry.key));
+                findings.push(finding.needed(name, "no such record"));
+                entry.place = Place::Absent("its record is missing".to_owned());
+                continue;
+            };
+            if !member.is_plain() {
+                compressed = compressed.saturating_add(1);
+                first.get_or_insert(member);
+                entry.place = Place::Absent("its record is compressed".to_owned());
+                continue;
+            }
+            if member.size < entry.declared {
+                let message = format!("the record {} is shorter than its storage, and torch refuses it", member.name);
+                findings.push(
+                    Finding::new(Id::TorchStorageShort, message)
+                        .at(member.data)
+                        .needed(format!("{} bytes", entry.declared), format!("{} bytes", member.size)),
+                );
+            }
+            // A CRC-32 of 0 means that none was taken, unless there is nothing to take it of.
+            let crc32 = Some(member.crc32).filter(|&crc32| crc32 != 0 || member.size == 0);
+            entry.place = Place::File { offset: member.data, bytes: member.size, crc32 };
+        }
+        if let Some(member) = first {
+            let message = format!(
+                "{compressed} records of tensors are compressed; torch loads them as garbage when it maps the file"
+            );
+            findings.push(
+                Finding::new(Id::ZipCompressed, format!("{message}. Unpack it and pack it again with `zip -0`"))
+                    .at(member.header)
+                    .needed("stored members", format!("{} by method {}", member.name, member.method)),
+            );
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! The storages that a pickle of `torch.save` refers to, and where their bytes stand.
+
+use std::collections::HashMap;
+
+use crate::facts::{Dtype, FileId};
+use crate::formats::Storage;
+use crate::formats::pickle::{Node, Pickle, Value};
+
+/// Element types by the name of the typed storage class without `Storage` (`torch/__init__.py`); the classes of
+/// `torch.cuda` have the same names.
+const CLASSES: &[(&str, Dtype)] = &[
+    ("Double", Dtype::F64),
+    ("Float", Dtype::F32),
+    ("Half", Dtype::F16),
+    ("BFloat16", Dtype::Bf16),
+    ("Long", Dtype::I64),
+    ("Int", Dtype::I32),
+    ("Short", Dtype::I16),
+    ("Char", Dtype::I8),
+    ("Byte", Dtype::U8),
+    ("Bool", Dtype::Bool),
+    ("ComplexDouble", Dtype::C128),
+    ("ComplexFloat", Dtype::C64),
+    ("QInt8", Dtype::Qi8),
+    ("QInt32", Dtype::Qi32),
+    ("QUInt8", Dtype::Qu8),
+    ("QUInt4x2", Dtype::Qu4x2),
+    ("QUInt2x4", Dtype::Qu2x4),
+];
+
+/// The typed storage class that torch saves a dtype with; the others are saved as untyped bytes.
+pub(super) fn class_of(dtype: Dtype) -> Option<&'static str> {
+    CLASSES.iter().find(|row| row.1 == dtype).map(|row| row.0)
+}
+
+/// Where a storage's bytes stand.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Place {
+    /// In the file.
+    File {
+        /// First byte.
+        offset: u64,
+        /// Bytes there.
+        bytes: u64,
+        /// CRC-32 recorded for exactly these bytes.
+        crc32: Option<u32>,
+    },
+    /// Nowhere, and why.
+    Absent(String),
+}
+
+/// One storage.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub key: String,
+    /// Bytes it should have: count and class of the persistent id.
+    pub declared: u64,
+    /// Bytes of one element of the storage's class.
+    pub item: u64,
+    pub meta: bool,
+    pub place: Place,
+    /// First byte that a tensor uses, and the byte after the last one.
+    used: Option<(u64, u64)>,
+    tensors: u64,
+}
+
+/// One persistent id: a storage as a tensor refers to it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reference {
+    pub entry: usize,
+    /// Element type of the class; `None` for untyped bytes.
+    pub dtype: Option<Dtype>,
+    /// Bytes to skip: a storage that is a view of another one (legacy files).
+    pub skip: u64,
+}
+
+/// Every storage of a pickle.
+#[derive(Debug, Default)]
+pub(super) struct Storages {
+    pub entries: Vec<Entry>,
+    references: HashMap<Node, Reference>,
+    by_key: HashMap<String, usize>,
+}
+
+impl Storages {
+    /// Finds the storages among the persistent ids of a pickle; ids of another kind are passed over.
+    pub(super) fn of(pickle: &Pickle<'_>) -> Storages {
+        let mut storages = Storages::default();
+        for (node, value) in pickle.nodes() {
+            if let Value::Persistent(id) = value {
+                storages.add(pickle, node, *id);
+            }
+        }
+        storages
+    }
+
+    fn add(&mut self, pickle: &Pickle<'_>, node: Node, id: Node) -> Option<()> {
+        let [kind, class, key, location, count, rest @ ..] = pickle.sequence(id)? else { return None };
+        if pickle.str(*kind) != Some("storage") {
+            return None;
+        }
+        let dtype = storage_dtype(pickle, *class)?;
+        let key = match pickle.get(*key) {
+            Value::Str(key) => key.to_string(),
+            Value::Int(key) => key.to_string(),
+            _ => return None,
+        };
+        let item = dtype.map_or(1, storage_item);
+        let declared = u64::try_from(pickle.int(*count)?).ok()?.checked_mul(item)?;
+        let skip = match rest.first().and_then(|view| pickle.sequence(*view)) {
+            Some([_, start, ..]) => u64::try_from(pickle.int(*start)?).ok()?.checked_mul(item)?,
+            _ => 0,
+        };
+        let entry = *self.by_key.entry(key).or_insert_with_key(|key| {
+            let meta = pickle.str(*location) == Some("meta");
+            let place = Place::Absent("its storage has no place".to_owned());
+            self.entries.push(Entry { key: key.clone(), declared, item, meta, place, used: None, tensors: 0 });
+            self.entries.len().saturating_sub(1)
+        });
+        self.references.insert(node, Reference { entry, dtype, skip });
+        Some(())
+    }
+
+    /// The storage that a node is, if it is one.
+    pub(super) fn get(&self, node: Node) -> Option<Reference> {
+        self.references.get(&node).copied()
+    }
+
+    /// The entry of a reference.
+    pub(super) fn entry(&self, reference: Reference) -> Option<&Entry> {
+        self.entries.get(reference.entry)
+    }
+
+    /// Notes that a tensor uses these bytes of a storage.
+    pub(super) fn used(&mut self, reference: Reference, first: u64, after: u64) {
+        if let Some(entry) = self.entries.get_mut(reference.entry) {
+            let (low, high) = entry.used.unwrap_or((first, after));
+            entry.used = Some((low.min(first), high.max(after)));
+            entry.tensors = entry.tensors.saturating_add(1);
+        }
+    }
+
+    /// The entry of that key.
+    pub(super) fn by_key(&mut self, key: &str) -> Option<&mut Entry> {
+        self.by_key.get(key).and_then(|&index| self.entries.get_mut(index))
+    }
+
+    /// What documents say of the storages that are in the file.
+    pub(super) fn table(&self, file: FileId) -> Vec<Storage> {
+        let row = |entry: &Entry| match entry.place {
+            Place::File { offset, bytes, .. } => Some(Storage {
+                key: entry.key.clone(),
+                file,
+                offset,
+                bytes,
+                used: entry.used.map_or(0, |(low, high)| high.saturating_sub(low)),
+                tensors: entry.tensors,
+            }),
+            Place::Absent(_) => None,
+        };
+        self.entries.iter().filter_map(row).collect()
+    }
+}
+
+/// Element type of a storage class; `Some(None)` for untyped bytes.
+#[expect(clippy::option_option, reason = "untyped is an answer, not the lack of one")]
+fn storage_dtype(pickle: &Pickle<'_>, class: Node) -> Option<Option<Dtype>> {
+    let class = pickle.global(class)?;
+    if !matches!(class.module3(), "torch" | "torch.cuda" | "torch.storage" | "torch.sparse" | "torch.xpu") {
+        return None;
+    }
+    let name = class.name.strip_suffix("Storage")?;
+    if matches!(name, "Untyped" | "_Untyped" | "Typed") {
+        return Some(None);
+    }
+    CLASSES.iter().find(|row| row.0 == name).map(|row| Some(row.1))
+}
+
+/// Bytes of an element of a typed storage. The packed classes count bytes (`c10/util/quint4x2.h`).
+fn storage_item(dtype: Dtype) -> u64 {
+    dtype.item_bytes().unwrap_or(1)
+}

@@ -1,0 +1,122 @@
+//! A bounded reader of zip archives: every member with its place, and everything that is wrong with the archive.
+//!
+//! Only what weights need: members are found through the central directory, each local header is read once and
+//! held against it, and no member is unpacked unless asked for.
+
+mod directory;
+mod end;
+mod local;
+
+use std::io::Read;
+
+use super::{Findings, unreadable};
+use crate::bytes::ReadAt;
+use crate::facts::{Finding, Id};
+
+/// Compression method 0: the bytes as they are.
+pub const STORED: u16 = 0;
+/// Compression method 8: deflate.
+pub const DEFLATED: u16 = 8;
+/// Bit 0 of a member's flags: encrypted.
+const ENCRYPTED: u16 = 1;
+
+/// One member of an archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Name as the central directory spells it; bytes that are no UTF-8 are replaced.
+    pub name: String,
+    /// Compression method, [`STORED`] and [`DEFLATED`] among them.
+    pub method: u16,
+    /// General purpose flags.
+    pub flags: u16,
+    /// CRC-32 of the unpacked bytes; 0 where the writer recorded none.
+    pub crc32: u32,
+    /// Bytes in the archive.
+    pub packed: u64,
+    /// Bytes unpacked.
+    pub size: u64,
+    /// Byte of the file at which the local header begins.
+    pub header: u64,
+    /// Byte of the file at which the data begin.
+    pub data: u64,
+}
+
+impl Member {
+    /// Whether the bytes of the member stand in the file as they are.
+    pub fn is_plain(&self) -> bool {
+        self.method == STORED && self.flags & ENCRYPTED == 0 && self.packed == self.size
+    }
+}
+
+/// An archive: its members in the order of the central directory, and what is wrong with it.
+#[derive(Debug, Default)]
+pub struct Archive {
+    /// The members whose headers could be read.
+    pub members: Vec<Member>,
+    /// Damage that did not keep the members from being read.
+    pub findings: Vec<Finding>,
+}
+
+/// Reads an archive's directory and every local header.
+///
+/// # Errors
+/// What leaves no directory to read: [`Id::ZipTruncated`], [`Id::ZipInvalid`], [`Id::TooLarge`],
+/// [`Id::FileUnreadable`]. All else is in [`Archive::findings`].
+pub fn read(source: &dyn ReadAt) -> Result<Archive, Finding> {
+    let mut findings = Findings::default();
+    let end = end::find(source, &mut findings)?;
+    let entries = directory::read(source, &end, &mut findings)?;
+    let members = local::check(source, entries, &end, &mut findings)?;
+    Ok(Archive { members, findings: findings.list() })
+}
+
+impl Archive {
+    /// The member of that name; the last one, if there are several, as zip readers commonly take it.
+    pub fn find(&self, name: &str) -> Option<&Member> {
+        self.members.iter().rev().find(|member| member.name == name)
+    }
+}
+
+/// The unpacked bytes of a member of at most `limit` bytes, checked against the recorded CRC-32 if there is one.
+///
+/// # Errors
+/// [`Id::TooLarge`] above the limit, [`Id::ZipInvalid`] for what cannot be unpacked or has another CRC-32,
+/// [`Id::FileUnreadable`].
+pub fn contents(source: &dyn ReadAt, member: &Member, limit: u64) -> Result<Vec<u8>, Finding> {
+    let invalid = |message: String| Finding::new(Id::ZipInvalid, message).at(member.data);
+    if member.size > limit || member.packed > limit {
+        return Err(Finding::new(Id::TooLarge, format!("the member {} is too large", member.name))
+            .at(member.header)
+            .needed(format!("at most {limit} bytes"), member.size.max(member.packed)));
+    }
+    if member.flags & ENCRYPTED != 0 {
+        return Err(invalid(format!("the member {} is encrypted", member.name)));
+    }
+    let packed = source.read_vec_at(member.packed, member.data).map_err(|error| unreadable(&error, member.data))?;
+    let bytes = match member.method {
+        STORED => packed,
+        DEFLATED => {
+            let mut bytes = Vec::new();
+            // One byte more than announced, to see data that goes on.
+            let mut unpacked = flate2::read::DeflateDecoder::new(packed.as_slice()).take(member.size.saturating_add(1));
+            unpacked
+                .read_to_end(&mut bytes)
+                .map_err(|error| invalid(format!("the member {} cannot be unpacked: {error}", member.name)))?;
+            bytes
+        }
+        method => return Err(invalid(format!("the member {} is packed by unknown method {method}", member.name))),
+    };
+    if bytes.size() != member.size {
+        return Err(invalid(format!("the member {} does not have its size", member.name))
+            .needed(format!("{} bytes", member.size), format!("{} bytes", bytes.size())));
+    }
+    let crc32 = crc32fast::hash(&bytes);
+    if member.crc32 != 0 && member.crc32 != crc32 {
+        return Err(invalid(format!("the member {} does not have the CRC-32 recorded for it", member.name))
+            .needed(format!("{:08x}", member.crc32), format!("{crc32:08x}")));
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests;
