@@ -59,9 +59,17 @@ pub(super) struct Entry {
     pub item: u64,
     pub meta: bool,
     pub place: Place,
+    /// How many are views of it.
+    tensors: u64,
     /// First byte that a tensor uses, and the byte after the last one.
     used: Option<(u64, u64)>,
-    tensors: u64,
+}
+
+impl Entry {
+    /// The byte after the last one that a tensor uses.
+    pub(super) fn end(&self) -> u64 {
+        self.used.map_or(0, |(_, end)| end)
+    }
 }
 
 /// One persistent id: a storage as a tensor refers to it.
@@ -78,7 +86,8 @@ pub(super) struct Reference {
 #[derive(Debug, Default)]
 pub(super) struct Storages {
     pub entries: Vec<Entry>,
-    references: HashMap<Node, Reference>,
+    /// By node, ascending.
+    references: Vec<(Node, Reference)>,
     by_key: HashMap<String, usize>,
 }
 
@@ -117,13 +126,14 @@ impl Storages {
             self.entries.push(Entry { key: key.clone(), declared, item, meta, place, used: None, tensors: 0 });
             self.entries.len().saturating_sub(1)
         });
-        self.references.insert(node, Reference { entry, dtype, skip });
+        self.references.push((node, Reference { entry, dtype, skip }));
         Some(())
     }
 
     /// The storage that a node is, if it is one.
     pub(super) fn get(&self, node: Node) -> Option<Reference> {
-        self.references.get(&node).copied()
+        let found = self.references.binary_search_by_key(&node, |row| row.0).ok()?;
+        self.references.get(found).map(|row| row.1)
     }
 
     /// The entry of a reference.
