@@ -11,6 +11,7 @@ mod numpy;
 mod storages;
 mod tensor;
 mod walk;
+pub mod write;
 
 use std::collections::{BTreeMap, HashMap};
 

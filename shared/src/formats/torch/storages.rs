@@ -6,26 +6,26 @@ use crate::facts::{Dtype, FileId};
 use crate::formats::Storage;
 use crate::formats::pickle::{Node, Pickle, Value};
 
-/// Element types by the name of the typed storage class without `Storage` (`torch/__init__.py`); the classes of
+/// Element types by the name of the typed storage class (`torch/__init__.py`); the classes of
 /// `torch.cuda` have the same names.
 const CLASSES: &[(&str, Dtype)] = &[
-    ("Double", Dtype::F64),
-    ("Float", Dtype::F32),
-    ("Half", Dtype::F16),
-    ("BFloat16", Dtype::Bf16),
-    ("Long", Dtype::I64),
-    ("Int", Dtype::I32),
-    ("Short", Dtype::I16),
-    ("Char", Dtype::I8),
-    ("Byte", Dtype::U8),
-    ("Bool", Dtype::Bool),
-    ("ComplexDouble", Dtype::C128),
-    ("ComplexFloat", Dtype::C64),
-    ("QInt8", Dtype::Qi8),
-    ("QInt32", Dtype::Qi32),
-    ("QUInt8", Dtype::Qu8),
-    ("QUInt4x2", Dtype::Qu4x2),
-    ("QUInt2x4", Dtype::Qu2x4),
+    ("DoubleStorage", Dtype::F64),
+    ("FloatStorage", Dtype::F32),
+    ("HalfStorage", Dtype::F16),
+    ("BFloat16Storage", Dtype::Bf16),
+    ("LongStorage", Dtype::I64),
+    ("IntStorage", Dtype::I32),
+    ("ShortStorage", Dtype::I16),
+    ("CharStorage", Dtype::I8),
+    ("ByteStorage", Dtype::U8),
+    ("BoolStorage", Dtype::Bool),
+    ("ComplexDoubleStorage", Dtype::C128),
+    ("ComplexFloatStorage", Dtype::C64),
+    ("QInt8Storage", Dtype::Qi8),
+    ("QInt32Storage", Dtype::Qi32),
+    ("QUInt8Storage", Dtype::Qu8),
+    ("QUInt4x2Storage", Dtype::Qu4x2),
+    ("QUInt2x4Storage", Dtype::Qu2x4),
 ];
 
 /// The typed storage class that torch saves a dtype with; the others are saved as untyped bytes.
@@ -179,11 +179,10 @@ fn storage_dtype(pickle: &Pickle<'_>, class: Node) -> Option<Option<Dtype>> {
     if !matches!(class.module3(), "torch" | "torch.cuda" | "torch.storage" | "torch.sparse" | "torch.xpu") {
         return None;
     }
-    let name = class.name.strip_suffix("Storage")?;
-    if matches!(name, "Untyped" | "_Untyped" | "Typed") {
+    if matches!(&*class.name, "UntypedStorage" | "_UntypedStorage" | "TypedStorage") {
         return Some(None);
     }
-    CLASSES.iter().find(|row| row.0 == name).map(|row| Some(row.1))
+    CLASSES.iter().find(|row| row.0 == class.name).map(|row| Some(row.1))
 }
 
 /// Bytes of an element of a typed storage. The packed classes count bytes (`c10/util/quint4x2.h`).
