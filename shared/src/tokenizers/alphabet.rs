@@ -5,23 +5,26 @@ fn printable(byte: u8) -> bool {
     matches!(byte, 0x21..=0x7E | 0xA1..=0xAC | 0xAE..=0xFF)
 }
 
-/// The table in both directions.
-#[derive(Debug)]
-pub(super) struct Alphabet {
-    chars: [char; 256],
-}
-
 /// First character that stands for a byte which is not printable; the others follow in the order of the bytes.
 const FIRST: u32 = 0x100;
 
+/// The table in both directions.
+#[derive(Debug)]
+pub(super) struct Alphabet {
+    /// By byte.
+    chars: Vec<char>,
+    /// Bytes that are not printable, by how far their character is from [`FIRST`].
+    others: Vec<u8>,
+}
+
 impl Alphabet {
     pub(super) fn new() -> Alphabet {
-        let mut others = (FIRST..).filter_map(char::from_u32);
-        let mut chars = ['\0'; 256];
-        for (byte, char) in (0..=u8::MAX).zip(&mut chars) {
-            *char = if printable(byte) { char::from(byte) } else { others.next().unwrap_or_default() };
+        let mut next = (FIRST..).filter_map(char::from_u32);
+        let char = |byte| if printable(byte) { char::from(byte) } else { next.next().unwrap_or_default() };
+        Alphabet {
+            chars: (0..=u8::MAX).map(char).collect(),
+            others: (0..=u8::MAX).filter(|byte| !printable(*byte)).collect(),
         }
-        Alphabet { chars }
     }
 
     /// Appends the characters for some bytes.
@@ -34,8 +37,7 @@ impl Alphabet {
         let number = u32::from(char);
         match u8::try_from(number) {
             Ok(byte) => printable(byte).then_some(byte),
-            // The others stand in the order of their bytes, so a search among 68 finds them.
-            Err(_) => (0..=u8::MAX).zip(self.chars).find(|&(_, stands)| stands == char).map(|(byte, _)| byte),
+            Err(_) => self.others.get(usize::try_from(number.checked_sub(FIRST)?).ok()?).copied(),
         }
     }
 

@@ -28,6 +28,9 @@ pub enum Tokenizer {
     Tekken(Tekken),
 }
 
+/// Special tokens that a summary names at most.
+const NAMED: usize = 32;
+
 /// What can be said of a tokenizer in a line or two.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {
@@ -37,8 +40,8 @@ pub struct Summary {
     pub ids: u64,
     /// How many of them are special.
     pub special: u64,
-    /// Special tokens with a name of their own, by id; reserved ones are left out. Empty for tiktoken, whose
-    /// names stand in the code of each release, and tekken.
+    /// Special tokens with a name of their own, by id, the first 32; reserved ones are left out. Empty for
+    /// tiktoken, whose names stand in the code of each release, and for tekken.
     pub named: Vec<(u32, String)>,
 }
 
@@ -103,6 +106,7 @@ impl Summary {
     fn new(kind: &'static str, ids: u64, mut named: Vec<(u32, String)>) -> Summary {
         let special = count(named.len());
         named.retain(|(_, name)| !name.contains("reserved_special_token"));
+        named.truncate(NAMED);
         Summary { kind, ids, special, named }
     }
 }

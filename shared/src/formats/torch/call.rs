@@ -24,7 +24,7 @@ impl<'p> Walk<'p, '_> {
         args: &'p [Node],
     ) -> Result<bool, Reason> {
         match (function.module3(), &*function.name) {
-            ("torch._utils" | "torch._tensor", _) => self.rebuild(node, object, function, args),
+            ("torch._utils" | "torch._tensor", _) => self.rebuild(node, function, args),
             ("collections" | "builtins", "OrderedDict" | "dict" | "defaultdict" | "Counter") => {
                 self.dictionary(node, object, args);
                 Ok(true)
@@ -75,13 +75,7 @@ impl<'p> Walk<'p, '_> {
         self.parts(node, items.into_iter().map(|(key, value)| (Key::At(key), value)).collect());
     }
 
-    fn rebuild(
-        &mut self,
-        node: Node,
-        object: &'p Object,
-        function: &'p Global<'_>,
-        args: &'p [Node],
-    ) -> Result<bool, Reason> {
+    fn rebuild(&mut self, node: Node, function: &'p Global<'_>, args: &'p [Node]) -> Result<bool, Reason> {
         let mut extra = Vec::new();
         let (mut function, mut args) = (function, args);
         // A subclass wraps the call that makes its data: unwrap until the call itself.

@@ -11,6 +11,7 @@ mod numpy;
 mod storages;
 mod tensor;
 mod walk;
+pub mod write;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -63,7 +64,7 @@ pub fn read(source: &dyn ReadAt, file: FileId) -> Result<Container, Finding> {
     if big_endian {
         findings.push(Finding::new(
             Id::TorchByteorder,
-            "the file is big-endian; torch itself reads dtypes newer than 2.2 wrongly from it",
+            "the file is big-endian; torch does not swap what it saves as untyped bytes (uint16, float8 and others)",
         ));
     }
     let script = records.get("constants.pkl").is_some() || records.has("code/");
@@ -84,6 +85,7 @@ fn interpret(
     let mut walk = Walk::new(pickle, storages, origin);
     walk.findings = findings;
     walk.run(root);
+    short_storages(&walk.storages, &mut walk.findings);
     let (globals, unknown) = walk::classes(pickle);
     if !unknown.is_empty() {
         let names: Vec<&str> = unknown.iter().take(20).map(String::as_str).collect();
@@ -111,6 +113,23 @@ fn interpret(
         globals: globals.into_iter().collect(),
         findings: walk.findings.list(),
         ..Container::default()
+    }
+}
+
+/// Storages that are shorter than they say, though no tensor needs what is missing: torch refuses them all the same.
+fn short_storages(storages: &Storages, findings: &mut super::Findings) {
+    for entry in &storages.entries {
+        if let Place::File { offset, bytes, .. } = entry.place
+            && bytes < entry.declared
+            && entry.end() <= bytes
+        {
+            let message = format!("the storage {} is shorter than the pickle says, and torch refuses it", entry.key);
+            findings.push(
+                Finding::new(Id::TorchStorageShort, message)
+                    .at(offset)
+                    .needed(format!("{} bytes", entry.declared), format!("{bytes} bytes")),
+            );
+        }
     }
 }
 
@@ -176,14 +195,6 @@ impl<'z> Records<'z> {
                 first.get_or_insert(member);
                 entry.place = Place::Absent("its record is compressed".to_owned());
                 continue;
-            }
-            if member.size < entry.declared {
-                let message = format!("the record {} is shorter than its storage, and torch refuses it", member.name);
-                findings.push(
-                    Finding::new(Id::TorchStorageShort, message)
-                        .at(member.data)
-                        .needed(format!("{} bytes", entry.declared), format!("{} bytes", member.size)),
-                );
             }
             // A CRC-32 of 0 means that none was taken, unless there is nothing to take it of.
             let crc32 = Some(member.crc32).filter(|&crc32| crc32 != 0 || member.size == 0);

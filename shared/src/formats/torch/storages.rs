@@ -6,26 +6,26 @@ use crate::facts::{Dtype, FileId};
 use crate::formats::Storage;
 use crate::formats::pickle::{Node, Pickle, Value};
 
-/// Element types by the name of the typed storage class without `Storage` (`torch/__init__.py`); the classes of
+/// Element types by the name of the typed storage class (`torch/__init__.py`); the classes of
 /// `torch.cuda` have the same names.
 const CLASSES: &[(&str, Dtype)] = &[
-    ("Double", Dtype::F64),
-    ("Float", Dtype::F32),
-    ("Half", Dtype::F16),
-    ("BFloat16", Dtype::Bf16),
-    ("Long", Dtype::I64),
-    ("Int", Dtype::I32),
-    ("Short", Dtype::I16),
-    ("Char", Dtype::I8),
-    ("Byte", Dtype::U8),
-    ("Bool", Dtype::Bool),
-    ("ComplexDouble", Dtype::C128),
-    ("ComplexFloat", Dtype::C64),
-    ("QInt8", Dtype::Qi8),
-    ("QInt32", Dtype::Qi32),
-    ("QUInt8", Dtype::Qu8),
-    ("QUInt4x2", Dtype::Qu4x2),
-    ("QUInt2x4", Dtype::Qu2x4),
+    ("DoubleStorage", Dtype::F64),
+    ("FloatStorage", Dtype::F32),
+    ("HalfStorage", Dtype::F16),
+    ("BFloat16Storage", Dtype::Bf16),
+    ("LongStorage", Dtype::I64),
+    ("IntStorage", Dtype::I32),
+    ("ShortStorage", Dtype::I16),
+    ("CharStorage", Dtype::I8),
+    ("ByteStorage", Dtype::U8),
+    ("BoolStorage", Dtype::Bool),
+    ("ComplexDoubleStorage", Dtype::C128),
+    ("ComplexFloatStorage", Dtype::C64),
+    ("QInt8Storage", Dtype::Qi8),
+    ("QInt32Storage", Dtype::Qi32),
+    ("QUInt8Storage", Dtype::Qu8),
+    ("QUInt4x2Storage", Dtype::Qu4x2),
+    ("QUInt2x4Storage", Dtype::Qu2x4),
 ];
 
 /// The typed storage class that torch saves a dtype with; the others are saved as untyped bytes.
@@ -59,9 +59,17 @@ pub(super) struct Entry {
     pub item: u64,
     pub meta: bool,
     pub place: Place,
+    /// How many are views of it.
+    tensors: u64,
     /// First byte that a tensor uses, and the byte after the last one.
     used: Option<(u64, u64)>,
-    tensors: u64,
+}
+
+impl Entry {
+    /// The byte after the last one that a tensor uses.
+    pub(super) fn end(&self) -> u64 {
+        self.used.map_or(0, |(_, end)| end)
+    }
 }
 
 /// One persistent id: a storage as a tensor refers to it.
@@ -78,7 +86,8 @@ pub(super) struct Reference {
 #[derive(Debug, Default)]
 pub(super) struct Storages {
     pub entries: Vec<Entry>,
-    references: HashMap<Node, Reference>,
+    /// By node, ascending.
+    references: Vec<(Node, Reference)>,
     by_key: HashMap<String, usize>,
 }
 
@@ -117,13 +126,14 @@ impl Storages {
             self.entries.push(Entry { key: key.clone(), declared, item, meta, place, used: None, tensors: 0 });
             self.entries.len().saturating_sub(1)
         });
-        self.references.insert(node, Reference { entry, dtype, skip });
+        self.references.push((node, Reference { entry, dtype, skip }));
         Some(())
     }
 
     /// The storage that a node is, if it is one.
     pub(super) fn get(&self, node: Node) -> Option<Reference> {
-        self.references.get(&node).copied()
+        let found = self.references.binary_search_by_key(&node, |row| row.0).ok()?;
+        self.references.get(found).map(|row| row.1)
     }
 
     /// The entry of a reference.
@@ -169,11 +179,10 @@ fn storage_dtype(pickle: &Pickle<'_>, class: Node) -> Option<Option<Dtype>> {
     if !matches!(class.module3(), "torch" | "torch.cuda" | "torch.storage" | "torch.sparse" | "torch.xpu") {
         return None;
     }
-    let name = class.name.strip_suffix("Storage")?;
-    if matches!(name, "Untyped" | "_Untyped" | "Typed") {
+    if matches!(&*class.name, "UntypedStorage" | "_UntypedStorage" | "TypedStorage") {
         return Some(None);
     }
-    CLASSES.iter().find(|row| row.0 == name).map(|row| Some(row.1))
+    CLASSES.iter().find(|row| row.0 == class.name).map(|row| Some(row.1))
 }
 
 /// Bytes of an element of a typed storage. The packed classes count bytes (`c10/util/quint4x2.h`).

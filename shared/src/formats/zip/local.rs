@@ -33,9 +33,9 @@ pub(super) fn check(
         );
     }
     let mut members = Vec::with_capacity(entries.len());
-    let mut buffer = Vec::new();
+    let mut window = Window::new(source);
     for mut member in entries {
-        match header(source, &mut member, &mut buffer, findings) {
+        match header(&mut window, &mut member, findings) {
             Ok(()) => members.push(member),
             Err(finding) if finding.id == Id::FileUnreadable => return Err(finding),
             Err(finding) => findings.push(finding),
@@ -46,24 +46,18 @@ pub(super) fn check(
     Ok(members)
 }
 
-fn header(
-    source: &dyn ReadAt,
-    member: &mut Member,
-    buffer: &mut Vec<u8>,
-    findings: &mut Findings,
-) -> Result<(), Finding> {
+fn header(window: &mut Window<'_>, member: &mut Member, findings: &mut Findings) -> Result<(), Finding> {
+    let source = window.source;
     let at = member.header;
     let outside = || {
         Finding::new(Id::ZipTruncated, format!("the zip member {} is not within the file", member.name))
             .at(at)
             .needed(format!("{} bytes", member.packed), format!("a file of {} bytes", source.size()))
     };
-    // The fixed fields and, as the directory has it, the name: one read a member.
+    // The fixed fields and, as the directory has it, the name.
     let name_bytes = u64::try_from(member.name.len()).unwrap_or(u64::MAX);
     let wanted = LOCAL_BYTES.saturating_add(name_bytes).min(source.size().saturating_sub(at));
-    buffer.clear();
-    buffer.resize(usize::try_from(wanted).map_err(|_| outside())?, 0);
-    source.read_exact_at(buffer, at).map_err(|error| unreadable(&error, at))?;
+    let buffer = window.get(at, wanted).map_err(|error| unreadable(&error, at))?;
     let mut cursor = Cursor::new(buffer, at);
     let fields = Fields::read(&mut cursor).map_err(|_| outside())?;
     if fields.signature != *LOCAL {
@@ -113,6 +107,41 @@ fn header(
         .ok_or_else(outside)?;
     member.data = data;
     Ok(())
+}
+
+/// Reads that come close one after another, done as fewer larger ones: many small members cost a read each only
+/// where they are large.
+struct Window<'s> {
+    source: &'s dyn ReadAt,
+    buffer: Vec<u8>,
+    start: u64,
+}
+
+impl<'s> Window<'s> {
+    /// How far the next header may be for the bytes between to be read as well.
+    const NEAR: u64 = 4096;
+    /// How much is then read at once.
+    const AHEAD: u64 = 65_536;
+
+    fn new(source: &'s dyn ReadAt) -> Window<'s> {
+        Window { source, buffer: Vec::new(), start: 0 }
+    }
+
+    fn get(&mut self, at: u64, count: u64) -> std::io::Result<&[u8]> {
+        let end = self.start.saturating_add(self.buffer.size());
+        if at < self.start || at.saturating_add(count) > end {
+            let near = at >= self.start && at.saturating_sub(end) < Self::NEAR;
+            let left = self.source.size().saturating_sub(at);
+            let wanted = if near { count.max(Self::AHEAD.min(left)) } else { count };
+            self.buffer = self.source.read_vec_at(wanted, at)?;
+            self.start = at;
+        }
+        let range = at.checked_sub(self.start).and_then(|start| {
+            let start = usize::try_from(start).ok()?;
+            Some(start..start.checked_add(usize::try_from(count).ok()?)?)
+        });
+        range.and_then(|range| self.buffer.get(range)).ok_or_else(|| std::io::ErrorKind::UnexpectedEof.into())
+    }
 }
 
 /// The fixed fields of a local header, in their order; times and the version needed are passed over.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
 use super::Added;
@@ -132,19 +132,48 @@ impl<'de: 'a, 'a> Deserialize<'de> for RawVocab<'a> {
 }
 
 /// `"a b"` or `["a", "b"]`.
-#[derive(Deserialize)]
-#[serde(untagged)]
 enum RawMerge<'a> {
-    Joined(#[serde(borrow)] Text<'a>),
-    Pair(Text<'a>, Text<'a>),
+    Joined(Cow<'a, str>),
+    Pair(Cow<'a, str>, Cow<'a, str>),
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for RawMerge<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = RawMerge<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("two tokens, in a list or with a space between them")
+            }
+
+            fn visit_borrowed_str<E>(self, joined: &'de str) -> Result<Self::Value, E> {
+                Ok(RawMerge::Joined(Cow::Borrowed(joined)))
+            }
+
+            fn visit_str<E>(self, joined: &str) -> Result<Self::Value, E> {
+                Ok(RawMerge::Joined(Cow::Owned(joined.to_owned())))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                let mut half = |length| list.next_element()?.ok_or_else(|| Error::invalid_length(length, &self));
+                let (Text(left), Text(right)) = (half(0)?, half(1)?);
+                match list.next_element()? {
+                    None => Ok(RawMerge::Pair(left, right)),
+                    Some(IgnoredAny) => Err(Error::invalid_length(3, &self)),
+                }
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
 }
 
 impl RawMerge<'_> {
     /// The two tokens; the library as well wants exactly one space in a joined one.
     fn halves(&self) -> Option<(&str, &str)> {
         match self {
-            RawMerge::Joined(Text(joined)) => joined.split_once(' ').filter(|(_, right)| !right.contains(' ')),
-            RawMerge::Pair(Text(left), Text(right)) => Some((left, right)),
+            RawMerge::Joined(joined) => joined.split_once(' ').filter(|(_, right)| !right.contains(' ')),
+            RawMerge::Pair(left, right) => Some((left, right)),
         }
     }
 }
