@@ -38,7 +38,7 @@ pub fn width(dim: u64, (multiple_of, multiplier): Factors) -> Option<u64> {
 
 /// The factors of the releases, the coarser of two that give one width first.
 const RELEASES: [Factors; 6] =
-    [(1024, Some(1.3)), (4096, Some(1.3)), (4096, Some(1.2)), (256, Some(1.5)), (256, Some(1.0)), (256, None)];
+    [(4096, Some(1.3)), (4096, Some(1.2)), (1024, Some(1.3)), (256, Some(1.5)), (256, Some(1.0)), (256, None)];
 
 /// Factors from which Meta's code builds this width: those of a release if one fits, else a multiplier of as few
 /// digits as will do. `None` where no factors give it, which no width of a model has shown.
