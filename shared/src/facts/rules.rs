@@ -127,6 +127,7 @@ rules! {
     TokenizerMissing      "tokenizer-missing"       Warning Structure "there is no tokenizer beside the weights";
     TokenizerInvalid      "tokenizer-invalid"       Error   Structure "a tokenizer file cannot be read";
     TokenizerNotMeta      "tokenizer-not-meta"      Warning Structure "Meta's form cannot express the tokenizer; it is carried as it is";
+    InstructUnknown       "instruct-unknown"        Warning Structure "nothing tells whether the model is a base model or tuned for dialogue; it is taken for a base model";
     TokenizerVocab        "tokenizer-vocab"         Error   Structure "the tokenizer has more tokens than the embedding has rows";
     ReplicaDiffers        "replica-differs"         Error   Deep      "copies of one tensor in several shards are not equal";
     DerivedDiffers        "derived-differs"         Warning Deep      "a derived buffer does not hold what the config derives";

@@ -40,6 +40,10 @@ pub struct Summary {
     pub ids: u64,
     /// How many of them are special.
     pub special: u64,
+    /// The id that begins a text, where the file or its code names one.
+    pub bos: Option<u64>,
+    /// The id that ends one, likewise; of tiktoken and `tokenizer.json`, that of the base models.
+    pub eos: Option<u64>,
     /// Special tokens with a name of their own, by id, the first 32; reserved ones are left out. Empty for
     /// tiktoken, whose names stand in the code of each release, and for tekken.
     pub named: Vec<(u32, String)>,
@@ -81,13 +85,24 @@ impl Tokenizer {
             Tokenizer::Tiktoken(ranks) => {
                 let ranks = count(ranks.len());
                 let special = u64::from(names::slots(ranks));
-                Summary { kind: "tiktoken", ids: ranks.saturating_add(special), special, named: Vec::new() }
+                Summary {
+                    kind: "tiktoken",
+                    ids: ranks.saturating_add(special),
+                    special,
+                    bos: Some(ranks),
+                    eos: Some(ranks.saturating_add(1)),
+                    named: Vec::new(),
+                }
             }
             Tokenizer::SentencePiece(model) => {
                 use sentencepiece::PieceKind::{Control, Unknown};
                 let special = (0..).zip(&model.pieces).filter(|(_, piece)| matches!(piece.kind, Control | Unknown));
                 let special: Vec<(u32, String)> = special.map(|(id, piece)| (id, piece.text.clone())).collect();
-                Summary::new("sentencepiece", count(model.pieces.len()), special)
+                Summary {
+                    bos: model.bos.map(u64::from),
+                    eos: model.eos.map(u64::from),
+                    ..Summary::new("sentencepiece", count(model.pieces.len()), special)
+                }
             }
             Tokenizer::Json(json) => {
                 let special = json.added.iter().filter(|added| added.special);
@@ -96,7 +111,7 @@ impl Tokenizer {
                 Summary::new("tokenizer.json", json.ids(), special)
             }
             Tokenizer::Tekken(tekken) => {
-                Summary { kind: "tekken", ids: tekken.ids, special: tekken.special, named: Vec::new() }
+                Summary { special: tekken.special, ..Summary::new("tekken", tekken.ids, Vec::new()) }
             }
         }
     }
@@ -107,7 +122,11 @@ impl Summary {
         let special = count(named.len());
         named.retain(|(_, name)| !name.contains("reserved_special_token"));
         named.truncate(NAMED);
-        Summary { kind, ids, special, named }
+        let id = |names: [&str; 2]| {
+            named.iter().find(|(_, name)| names.contains(&name.as_str())).map(|(id, _)| u64::from(*id))
+        };
+        let (bos, eos) = (id(["<|begin_of_text|>", "<s>"]), id(["<|end_of_text|>", "</s>"]));
+        Summary { kind, ids, special, bos, eos, named }
     }
 }
 
@@ -120,9 +139,11 @@ mod tests {
         let ranks = Ranks::from_tokens((0..=u8::MAX).map(|byte| [byte])).unwrap();
         let tiktoken = read(&ranks.write()).unwrap().summary();
         assert_eq!((tiktoken.kind, tiktoken.ids, tiktoken.special), ("tiktoken", 512, 256));
+        assert_eq!((tiktoken.bos, tiktoken.eos), (Some(256), Some(257)));
         let json = json::from_ranks(&ranks, &Naming::Llama3.names(), json::MergeForm::Pairs).unwrap();
         let json = read(&json).unwrap().summary();
         assert_eq!((json.kind, json.ids, json.special, json.named.len()), ("tokenizer.json", 512, 256, 5));
+        assert_eq!((json.bos, json.eos), (Some(256), Some(257)));
         let unk = sentencepiece::Piece { text: "<unk>".into(), score: 0.0, kind: sentencepiece::PieceKind::Unknown };
         let model = Model { bos: None, eos: None, ..Model::llama(vec![unk]) };
         let model = read(&model.write()).unwrap().summary();

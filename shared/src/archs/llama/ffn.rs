@@ -1,0 +1,111 @@
+//! The width of the feed-forward layer, which `params.json` gives by a formula and `config.json` as a number.
+
+use super::facts::Generation;
+
+/// `multiple_of` and `ffn_dim_multiplier` of `params.json`.
+pub type Factors = (u64, Option<f64>);
+
+/// The whole part of a positive float, as Python's `int`.
+#[expect(
+    clippy::as_conversions,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the cast saturates, and no width comes near 2^53"
+)]
+fn whole(value: f64) -> u64 {
+    value as u64
+}
+
+/// A width as a float, exactly, if it is one that a model can have.
+fn float(width: u64) -> Option<f64> {
+    u32::try_from(width).ok().map(f64::from)
+}
+
+/// The width before rounding: two thirds of four times `dim`, times the multiplier, each cut to a whole number.
+fn unrounded(dim: u64, multiplier: Option<f64>) -> Option<u64> {
+    let width = dim.checked_mul(8)?.checked_div(3)?;
+    match multiplier {
+        None => Some(width),
+        Some(multiplier) => Some(whole(multiplier * float(width)?)),
+    }
+}
+
+/// The width that Meta's code builds (`FeedForward` of its `model.py`): rounded up to `multiple_of`. `None` where
+/// the numbers are not those of a model.
+pub fn width(dim: u64, (multiple_of, multiplier): Factors) -> Option<u64> {
+    unrounded(dim, multiplier)?.checked_next_multiple_of(multiple_of)
+}
+
+/// The factors of the releases, the coarser of two that give one width first.
+const RELEASES: [Factors; 6] =
+    [(4096, Some(1.3)), (4096, Some(1.2)), (1024, Some(1.3)), (256, Some(1.5)), (256, Some(1.0)), (256, None)];
+
+/// Factors from which Meta's code builds this width: those of a release if one fits, else a multiplier of as few
+/// digits as will do. `None` where no factors give it, which no width of a model has shown.
+pub fn factors(generation: Generation, dim: u64, ffn: u64) -> Option<Factors> {
+    let fits = |factors: &Factors| width(dim, *factors) == Some(ffn);
+    // Before Llama 3 the plain formula comes first: `ffn_dim_multiplier` was new in Llama 2 70B.
+    let plain = (!generation.has_tiktoken()).then_some((256, None));
+    plain.into_iter().chain(RELEASES).find(fits).or_else(|| {
+        // The largest power of two in the width, up to the 256 that most releases use.
+        let multiple_of = 1_u64.checked_shl(ffn.trailing_zeros())?.min(256);
+        let exact = float(unrounded(dim, None)?)?;
+        // A target in the middle of what is rounded up to the width.
+        let half = if multiple_of > 2 { float(multiple_of)? / 2.0 } else { -0.5 };
+        let target = (float(ffn)? - half) / exact;
+        [3, 4, 6, 17].into_iter().find_map(|digits: usize| {
+            let multiplier: f64 = format!("{target:.*e}", digits.saturating_sub(1)).parse().ok()?;
+            Some((multiple_of, Some(multiplier))).filter(fits)
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_releases_have_their_widths_and_their_factors() {
+        use Generation::{CodeLlama, Llama1, Llama2, Llama3, Llama31, Llama32};
+        for (generation, dim, factors_of, ffn) in [
+            (Llama1, 4096, (256, None), 11008),
+            (Llama1, 6656, (256, None), 17920),
+            (Llama1, 8192, (256, None), 22016),
+            (Llama2, 5120, (256, None), 13824),
+            (Llama2, 8192, (4096, Some(1.3)), 28672),
+            (Llama3, 4096, (1024, Some(1.3)), 14336),
+            (Llama3, 8192, (4096, Some(1.3)), 28672),
+            (Llama31, 16384, (4096, Some(1.2)), 53248),
+            (Llama32, 2048, (256, Some(1.5)), 8192),
+            (Llama32, 3072, (256, Some(1.0)), 8192),
+        ] {
+            assert_eq!(width(dim, factors_of), Some(ffn), "{generation:?} {dim}");
+            assert_eq!(factors(generation, dim, ffn).and_then(|found| width(dim, found)), Some(ffn));
+        }
+        // Code Llama says 1.0 where Llama 1 says nothing; the width is the same.
+        assert_eq!(width(8192, (256, Some(1.0))), Some(22016));
+        assert_eq!(factors(CodeLlama, 8192, 22016), Some((256, None)));
+        assert_eq!(factors(Llama3, 4096, 14336), Some((1024, Some(1.3))));
+        assert_eq!(factors(Llama2, 8192, 28672), Some((4096, Some(1.3))));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4000))]
+        #[test]
+        fn every_width_has_factors(dim in 8u64..40_000, ffn in 1u64..200_000, later in any::<bool>()) {
+            let generation = if later { Generation::Llama31 } else { Generation::Llama2 };
+            let found = factors(generation, dim, ffn);
+            prop_assert_eq!(found.and_then(|found| width(dim, found)), Some(ffn), "{:?}", found);
+        }
+    }
+
+    #[test]
+    fn nonsense_has_none() {
+        assert_eq!(width(u64::MAX, (256, None)), None);
+        assert_eq!(width(4096, (0, None)), None);
+        assert_eq!(factors(Generation::Llama3, 0, 100), None);
+        assert_eq!(factors(Generation::Llama3, 4096, 0), None);
+    }
+}
