@@ -1,7 +1,5 @@
 //! The width of the feed-forward layer, which `params.json` gives by a formula and `config.json` as a number.
 
-use super::facts::Generation;
-
 /// `multiple_of` and `ffn_dim_multiplier` of `params.json`.
 pub type Factors = (u64, Option<f64>);
 
@@ -36,17 +34,24 @@ pub fn width(dim: u64, (multiple_of, multiplier): Factors) -> Option<u64> {
     unrounded(dim, multiplier)?.checked_next_multiple_of(multiple_of)
 }
 
-/// The factors of the releases, the coarser of two that give one width first.
-const RELEASES: [Factors; 6] =
-    [(4096, Some(1.3)), (4096, Some(1.2)), (1024, Some(1.3)), (256, Some(1.5)), (256, Some(1.0)), (256, None)];
+/// The factors of the releases that have some, by `dim`: 3.2 1B and 3B, 3 and 3.1 8B, 2 and later 70B, 405B.
+const RELEASES: [(u64, Factors); 5] = [
+    (2048, (256, Some(1.5))),
+    (3072, (256, Some(1.0))),
+    (4096, (1024, Some(1.3))),
+    (8192, (4096, Some(1.3))),
+    (16_384, (4096, Some(1.2))),
+];
 
-/// Factors from which Meta's code builds this width: those of a release if one fits, else a multiplier of as few
+/// The factors of Llama 1, Code Llama (which says 1.0, to the same effect) and Llama 2 but for 70B.
+const PLAIN: Factors = (256, None);
+
+/// Factors from which Meta's code builds this width: those of a release if they do, else a multiplier of as few
 /// digits as will do. `None` where no factors give it, which no width of a model has shown.
-pub fn factors(generation: Generation, dim: u64, ffn: u64) -> Option<Factors> {
+pub fn factors(dim: u64, ffn: u64) -> Option<Factors> {
     let fits = |factors: &Factors| width(dim, *factors) == Some(ffn);
-    // Before Llama 3 the plain formula comes first: `ffn_dim_multiplier` was new in Llama 2 70B.
-    let plain = (!generation.has_tiktoken()).then_some((256, None));
-    plain.into_iter().chain(RELEASES).find(fits).or_else(|| {
+    let released = RELEASES.iter().filter(|(row, _)| *row == dim).map(|(_, factors)| *factors);
+    released.chain([PLAIN]).find(fits).or_else(|| {
         // The largest power of two in the width, up to the 256 that most releases use.
         let multiple_of = 1_u64.checked_shl(ffn.trailing_zeros())?.min(256);
         let exact = float(unrounded(dim, None)?)?;
@@ -68,35 +73,29 @@ mod tests {
 
     #[test]
     fn the_releases_have_their_widths_and_their_factors() {
-        use Generation::{CodeLlama, Llama1, Llama2, Llama3, Llama31, Llama32};
-        for (generation, dim, factors_of, ffn) in [
-            (Llama1, 4096, (256, None), 11008),
-            (Llama1, 6656, (256, None), 17920),
-            (Llama1, 8192, (256, None), 22016),
-            (Llama2, 5120, (256, None), 13824),
-            (Llama2, 8192, (4096, Some(1.3)), 28672),
-            (Llama3, 4096, (1024, Some(1.3)), 14336),
-            (Llama3, 8192, (4096, Some(1.3)), 28672),
-            (Llama31, 16384, (4096, Some(1.2)), 53248),
-            (Llama32, 2048, (256, Some(1.5)), 8192),
-            (Llama32, 3072, (256, Some(1.0)), 8192),
+        for (dim, factors_of, ffn) in [
+            (4096, (256, None), 11008),
+            (5120, (256, None), 13824),
+            (6656, (256, None), 17920),
+            (8192, (256, None), 22016),
+            (8192, (4096, Some(1.3)), 28672),
+            (4096, (1024, Some(1.3)), 14336),
+            (16384, (4096, Some(1.2)), 53248),
+            (2048, (256, Some(1.5)), 8192),
+            (3072, (256, Some(1.0)), 8192),
         ] {
-            assert_eq!(width(dim, factors_of), Some(ffn), "{generation:?} {dim}");
-            assert_eq!(factors(generation, dim, ffn).and_then(|found| width(dim, found)), Some(ffn));
+            assert_eq!(width(dim, factors_of), Some(ffn));
+            assert_eq!(factors(dim, ffn), Some(factors_of));
         }
         // Code Llama says 1.0 where Llama 1 says nothing; the width is the same.
         assert_eq!(width(8192, (256, Some(1.0))), Some(22016));
-        assert_eq!(factors(CodeLlama, 8192, 22016), Some((256, None)));
-        assert_eq!(factors(Llama3, 4096, 14336), Some((1024, Some(1.3))));
-        assert_eq!(factors(Llama2, 8192, 28672), Some((4096, Some(1.3))));
     }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(4000))]
         #[test]
-        fn every_width_has_factors(dim in 8u64..40_000, ffn in 1u64..200_000, later in any::<bool>()) {
-            let generation = if later { Generation::Llama31 } else { Generation::Llama2 };
-            let found = factors(generation, dim, ffn);
+        fn every_width_has_factors(dim in 8u64..40_000, ffn in 1u64..200_000) {
+            let found = factors(dim, ffn);
             prop_assert_eq!(found.and_then(|found| width(dim, found)), Some(ffn), "{:?}", found);
         }
     }
@@ -105,7 +104,7 @@ mod tests {
     fn nonsense_has_none() {
         assert_eq!(width(u64::MAX, (256, None)), None);
         assert_eq!(width(4096, (0, None)), None);
-        assert_eq!(factors(Generation::Llama3, 0, 100), None);
-        assert_eq!(factors(Generation::Llama3, 4096, 0), None);
+        assert_eq!(factors(0, 100), None);
+        assert_eq!(factors(4096, 0), None);
     }
 }

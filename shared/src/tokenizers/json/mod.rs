@@ -46,7 +46,7 @@ pub struct Added {
 
 impl Added {
     /// A token that means something to the model and not to readers.
-    fn special(id: u32, content: &str) -> Added {
+    pub fn special(id: u32, content: &str) -> Added {
         Added {
             id,
             content: content.to_owned(),
