@@ -1,3 +1,15 @@
-//! ckpt-convert.
+//! ckpt-convert: make it that other kind.
 
-fn main() {}
+mod carry;
+mod convert;
+mod cut;
+mod draft;
+mod kinds;
+mod options;
+mod target;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ckpt::cli::main::<options::Options>()
+}
