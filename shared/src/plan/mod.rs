@@ -6,6 +6,8 @@
 pub mod blocks;
 mod cast;
 pub mod compare;
+pub mod container;
+pub mod describe;
 pub mod digest;
 mod gather;
 pub mod read;

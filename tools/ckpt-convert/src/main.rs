@@ -1,6 +1,17 @@
-//! ckpt-convert.
+//! ckpt-convert: make it that other kind.
 
-#[allow(dead_code, unused_imports, reason = "the commands that use it are not written yet")]
+mod carry;
+mod convert;
+mod cut;
+mod draft;
+mod kinds;
+#[allow(dead_code, unused_imports, reason = "called by the conversions once they write the small files")]
 mod metadata;
+mod options;
+mod target;
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ckpt::cli::main::<options::Options>()
+}

@@ -1,0 +1,56 @@
+//! Lays a table of tensors out as a file of a format: everything but the values.
+
+use std::collections::BTreeMap;
+
+use crate::bytes::to_u64;
+use crate::facts::{Finding, Tensor};
+use crate::formats::safetensors;
+use crate::formats::torch::write::{Item, Layout, Record};
+
+use super::write::Output;
+
+/// A safetensors file of these tensors, in the order of the reference writer.
+pub fn safetensors(name: &str, metadata: &BTreeMap<String, String>, tensors: &[Tensor]) -> Output {
+    let mut sorted: Vec<&Tensor> = tensors.iter().collect();
+    sorted.sort_by(|a, b| safetensors::order((a.recipe.dtype, &a.name), (b.recipe.dtype, &b.name)));
+    let rows: Vec<_> = sorted
+        .iter()
+        .map(|tensor| {
+            let recipe = &tensor.recipe;
+            (tensor.name.as_str(), recipe.dtype, recipe.shape.as_slice(), recipe.len_bytes())
+        })
+        .collect();
+    let head = safetensors::header(metadata, &rows);
+    let mut place = to_u64(head.len());
+    let mut values = Vec::with_capacity(sorted.len());
+    for tensor in sorted {
+        values.push((place, tensor.recipe.clone()));
+        place = place.saturating_add(tensor.recipe.len_bytes());
+    }
+    Output { name: name.to_owned(), size: place, head: vec![(0, head)], values, finish: None }
+}
+
+/// A torch file of these tensors, in their order. Tensors of one recipe share a storage, as tied weights do.
+///
+/// # Errors
+/// A finding for what torch cannot hold: a dtype, two tensors of one name.
+pub fn torch(name: &str, tensors: &[Tensor]) -> Result<Output, Finding> {
+    let own = name.rsplit('/').next().unwrap_or(name);
+    // torch names the folder inside after the file, up to its last dot.
+    let stem = own.rsplit_once('.').map_or(own, |(stem, _)| stem);
+    let items: Vec<Item> = tensors
+        .iter()
+        .enumerate()
+        .map(|(index, tensor)| Item {
+            name: tensor.name.clone(),
+            dtype: tensor.recipe.dtype,
+            shape: tensor.recipe.shape.clone(),
+            same_as: tensors.iter().take(index).position(|other| other.recipe == tensor.recipe),
+        })
+        .collect();
+    let layout = Layout::new(stem, &items)?;
+    let value = |record: &Record| Some((record.offset, tensors.get(record.item)?.recipe.clone()));
+    let values = layout.records.iter().filter_map(value).collect();
+    let (head, size) = (vec![(0, layout.head.clone())], layout.total);
+    Ok(Output { name: name.to_owned(), size, head, values, finish: Some(Box::new(move |crcs| layout.finish(crcs))) })
+}

@@ -1,0 +1,47 @@
+//! What goes along with the weights as it is, and what cannot: the small files beside them, the objects among them.
+
+use std::collections::BTreeSet;
+
+use ckpt::layouts::{Checkpoint, names};
+
+use crate::draft::{Content, Draft};
+
+/// Files of training state, which speak of the weights they were saved with and of no others.
+const TRAINING: &[&str] =
+    &["trainer_state.json", "training_args.bin", "optimizer.pt", "optimizer.bin", "scheduler.pt", "scheduler.bin", "scaler.pt"];
+
+/// Carries every small file on top of the source that the draft does not make itself. Weights, their indexes and
+/// training state stay; they and folders are listed as lost.
+pub(crate) fn files(checkpoint: &Checkpoint, draft: &mut Draft) {
+    let mut folders = BTreeSet::new();
+    for entry in &checkpoint.files {
+        if let Some((folder, _)) = entry.name.split_once('/') {
+            folders.insert(folder);
+            continue;
+        }
+        let own = entry.name.as_str();
+        let is_shard = checkpoint.shards.iter().any(|shard| shard.name == own);
+        if is_shard || names::is_weights(own) || own.ends_with(".index.json") || own == "checklist.chk" {
+            continue;
+        }
+        if TRAINING.contains(&own) || own.starts_with("rng_state") {
+            draft.lost.push(format!("{own}: training state of the source"));
+            continue;
+        }
+        draft.files.entry(own.to_owned()).or_insert_with(|| Content::Copied(entry.path.clone()));
+    }
+    for folder in folders {
+        // The hub's copy of Meta's files is another checkpoint, not a part of this one.
+        let what = if folder == "original" { "another layout of the same model" } else { "a folder" };
+        draft.lost.push(format!("{folder}/: {what} beside the weights"));
+    }
+}
+
+/// Lists what the source's files hold besides tensors: no other container has a place for it.
+pub(crate) fn objects(checkpoint: &Checkpoint, draft: &mut Draft) {
+    for shard in &checkpoint.shards {
+        for object in &shard.objects {
+            draft.lost.push(format!("{}: {} = {}", shard.name, object.path, object.value));
+        }
+    }
+}

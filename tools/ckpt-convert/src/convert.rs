@@ -1,0 +1,219 @@
+//! One conversion from its source to its target.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use ckpt::cli::{Context, Role, Style, Table, style};
+use ckpt::document::{Convert, Document, Inferred, Source, Status, Written};
+use ckpt::facts::dtype::Kind as Meaning;
+use ckpt::facts::{Dtype, Op, Recipe, Tensor};
+use ckpt::layouts::{Checkpoint, Layout};
+use ckpt::plan::read::Reader;
+
+use crate::draft::Draft;
+use crate::kinds::{self, Job};
+use crate::options::{Options, refuse};
+use crate::target::{self, Target};
+
+/// Converts what a document speaks of.
+///
+/// # Errors
+/// What kept it from being converted; then nothing stands at the target.
+pub(crate) fn run(options: &Options, document: &mut Document, context: &Context) -> Result<Status> {
+    if !context.admits(document, options.anyway) {
+        return Ok(document.status);
+    }
+    let path = document.path();
+    let checkpoint = open(options, &path, context)?;
+    let reader = Reader::new(&checkpoint.pool);
+    let out = match &options.out {
+        Some(out) => Some(target::of(out, &path, options.inputs.get().copied().unwrap_or(1))?),
+        None => None,
+    };
+    let one_file = out.as_deref().filter(|out| target::is_file(out)).and_then(Path::file_name);
+    let one_file = one_file.map(|name| name.to_string_lossy().into_owned());
+    let job = Job { options, context, checkpoint: &checkpoint, reader: &reader, one_file };
+    let mut draft = kinds::draft(&job)?;
+    draft.warnings.iter().for_each(|warning| {
+        context.warn(warning);
+    });
+    let written = if options.dry_run {
+        Vec::new()
+    } else if options.in_place {
+        in_place(&job, &mut draft)?
+    } else if let Some(out) = &out {
+        write(&job, &mut draft, out)?
+    } else {
+        Vec::new()
+    };
+    let plan = options.dry_run.then(|| draft.plan(&checkpoint.pool));
+    draft.inferred.sort_by(|a, b| a.key.cmp(&b.key));
+    draft.lost.sort();
+    let convert = Convert {
+        to: options.kind().name().to_owned(),
+        source: Source::take(document),
+        inferred: draft.inferred,
+        written,
+        lost: draft.lost,
+        warnings: draft.warnings.iter().filter_map(|warning| context.policy.record(warning)).collect(),
+        plan,
+    };
+    document.convert = Some(convert.into());
+    if let (Some(out), false) = (&out, options.dry_run) {
+        document.set_path(out);
+    }
+    Ok(Status::Ok)
+}
+
+/// Opens the source and takes out what is not wanted of it.
+fn open(options: &Options, path: &Path, context: &Context) -> Result<Checkpoint> {
+    let from = match &context.from {
+        Some(name) => match Layout::from_name(name) {
+            Some(layout) => Some(layout),
+            None => return refuse(format!("there is no layout {name}"), "hf, meta, file or directory"),
+        },
+        None => None,
+    };
+    let mut checkpoint = ckpt::layouts::open(path, from, context.jobs.get())?;
+    if let Some(damage) = checkpoint.damage() {
+        return Err(damage.clone().into());
+    }
+    let wanted = options.selection();
+    checkpoint.tensors.retain(|tensor| wanted.admits(&tensor.name));
+    checkpoint.replicas.retain(|replica| wanted.admits(&replica.tensor));
+    if checkpoint.tensors.is_empty() {
+        return refuse("no tensor is left to convert", "look at the names with `ckpt-inspect --tensors`");
+    }
+    Ok(checkpoint)
+}
+
+/// Casts the floating tensors among these; packed weights, integers and scales of one byte stay as they are.
+pub(crate) fn cast(tensors: Vec<Tensor>, to: Option<Dtype>) -> Vec<Tensor> {
+    let Some(to) = to else { return tensors };
+    let floating = |dtype: Dtype| dtype.kind() == Meaning::Float && ckpt::facts::check::castable(dtype, to);
+    tensors
+        .into_iter()
+        .map(|tensor| {
+            if !floating(tensor.recipe.dtype) || tensor.recipe.dtype == to {
+                return tensor;
+            }
+            let shape = tensor.recipe.shape.clone();
+            let recipe = Recipe { dtype: to, shape, op: Op::Cast(Arc::new(tensor.recipe)) };
+            Tensor { recipe, crc32: None, ..tensor }
+        })
+        .collect()
+}
+
+/// Writes the draft beside the target, proves it and puts it in its place.
+fn write(job: &Job<'_>, draft: &mut Draft, out: &Path) -> Result<Vec<Written>> {
+    let (options, progress, jobs) = (job.options, &job.context.progress, job.jobs());
+    let target = Target::begin(out, &job.checkpoint.path, options.force)?;
+    let folder = target.folder().to_owned();
+    let outputs = draft.weights.iter().map(crate::draft::Weights::output).collect::<Result<Vec<_>, _>>()?;
+    let small: u64 = draft.files.values().map(|content| content.size().unwrap_or(0)).sum();
+    let large: u64 = outputs.iter().map(|output| output.size).sum();
+    target::room(&folder, small.saturating_add(large))?;
+    progress.expect(large);
+    target::fill(&folder, draft, job.reader, options.link, jobs, progress)?;
+    let overflowed = job.reader.overflowed();
+    if overflowed > 0 && !options.allow_overflow {
+        let message = format!("{overflowed} finite values are too large for the dtype and would become infinite");
+        return refuse(message, "choose another --dtype, or accept it with --allow-overflow");
+    }
+    if let Some(file) = job.checkpoint.pool.changed() {
+        let message = "the file changed while it was being converted";
+        let finding = ckpt::facts::Finding::new(ckpt::facts::Id::FileChanged, message);
+        return Err(finding.in_file(job.checkpoint.pool.name(file)).into());
+    }
+    target::prove(&folder, &draft.weights, job.reader, options.verify, jobs, progress)?;
+    if draft.checklist {
+        let weights = draft.weights.iter().map(|weights| weights.name.clone());
+        let mut names: Vec<String> = draft.files.keys().cloned().chain(weights).collect();
+        names.sort();
+        progress.expect(large);
+        let list = target::checklist(&folder, &names, jobs, progress)?;
+        target::place(&folder.join("checklist.chk"), &crate::draft::Content::Made(list), options.link)?;
+    }
+    let written = listing(&folder)?;
+    target.finish(job.one_file.as_deref())?;
+    Ok(written)
+}
+
+/// Adds those small files of the draft that the source does not have.
+fn in_place(job: &Job<'_>, draft: &mut Draft) -> Result<Vec<Written>> {
+    let root = job.checkpoint.root().to_owned();
+    let mut written = Vec::new();
+    for (name, content) in &draft.files {
+        let path = root.join(name);
+        if path.symlink_metadata().is_ok() || matches!(content, crate::draft::Content::Linked(_)) {
+            continue;
+        }
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
+        }
+        target::add(&path, content, job.options.link)?;
+        let size = std::fs::metadata(&path).map(|data| data.len()).unwrap_or(0);
+        written.push(Written { path: name.clone(), size });
+    }
+    Ok(written)
+}
+
+/// Every file below a folder, sorted.
+fn listing(folder: &Path) -> Result<Vec<Written>> {
+    fn walk(root: &Path, folder: &Path, files: &mut Vec<Written>) -> std::io::Result<()> {
+        for entry in std::fs::read_dir(folder)? {
+            let path: PathBuf = entry?.path();
+            let data = std::fs::metadata(&path)?;
+            if data.is_dir() {
+                walk(root, &path, files)?;
+            } else {
+                let name = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
+                files.push(Written { path: name, size: data.len() });
+            }
+        }
+        Ok(())
+    }
+    let mut files = Vec::new();
+    walk(folder, folder, &mut files).with_context(|| format!("cannot list {}", folder.display()))?;
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(files)
+}
+
+/// The report for people.
+pub(crate) fn report(document: &Document, style: Style) -> String {
+    let mut text = style.title(&document.path, document.status);
+    text.push('\n');
+    let Some(convert) = document.convert.as_ref().and_then(|section| section.own()) else {
+        text.push_str("  not converted\n");
+        return text;
+    };
+    let mut head = Table::new();
+    head.field("to", convert.to.clone());
+    head.field("from", convert.source.path.clone());
+    text.push_str(&head.render(style, 2));
+    section(&mut text, style, "inferred", &convert.inferred, |row: &Inferred| {
+        format!("{} = {}  ({})", row.key, row.value, row.from)
+    });
+    section(&mut text, style, "written", &convert.written, |row| {
+        format!("{}  {}", row.path, style::bytes(row.size))
+    });
+    if let Some(plan) = &convert.plan {
+        section(&mut text, style, "would be written", plan, |row| {
+            let size = row.size.map_or_else(|| "size unknown".to_owned(), style::bytes);
+            format!("{}  {size}  {}", row.path, style::plural(ckpt::bytes::to_u64(row.tensors.len()), "tensor"))
+        });
+    }
+    section(&mut text, style, "lost", &convert.lost, Clone::clone);
+    text
+}
+
+fn section<T>(text: &mut String, style: Style, title: &str, rows: &[T], line: impl Fn(&T) -> String) {
+    if rows.is_empty() {
+        return;
+    }
+    text.push_str(&format!("  {}\n", style.paint(Role::Faint, title)));
+    for row in rows {
+        text.push_str(&format!("    {}\n", style.paint(Role::Plain, line(row))));
+    }
+}

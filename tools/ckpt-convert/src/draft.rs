@@ -1,0 +1,128 @@
+//! A conversion before anything is written: which files there will be, and what each is made of.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use ckpt::document::{Inferred, PlannedFile, PlannedTensor};
+use ckpt::facts::{Finding, Id, Tensor};
+use ckpt::plan::container;
+use ckpt::plan::describe::describe;
+use ckpt::plan::write::Output;
+
+use ckpt::bytes::{Pool, to_u64};
+
+/// The container of a weight file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    Safetensors,
+    Torch,
+}
+
+/// A weight file to be written.
+#[derive(Debug)]
+pub(crate) struct Weights {
+    /// Path below the target.
+    pub(crate) name: String,
+    pub(crate) form: Form,
+    /// In the order of the model; the container may have its own.
+    pub(crate) tensors: Vec<Tensor>,
+}
+
+/// Where a small file, or a weight file that is not rewritten, comes from.
+#[derive(Debug)]
+pub(crate) enum Content {
+    /// Made here.
+    Made(Vec<u8>),
+    /// A copy of a file of the source.
+    Copied(PathBuf),
+    /// A link to a file of the source.
+    Linked(PathBuf),
+}
+
+/// A conversion before anything is written.
+#[derive(Debug, Default)]
+pub(crate) struct Draft {
+    pub(crate) weights: Vec<Weights>,
+    /// By path below the target.
+    pub(crate) files: BTreeMap<String, Content>,
+    /// Write `checklist.chk` over everything else when it is there.
+    pub(crate) checklist: bool,
+    pub(crate) inferred: Vec<Inferred>,
+    pub(crate) lost: Vec<String>,
+    pub(crate) warnings: Vec<Finding>,
+}
+
+impl Weights {
+    /// The layout of the file, without its values.
+    ///
+    /// # Errors
+    /// What the container cannot hold.
+    pub(crate) fn output(&self) -> Result<Output, Finding> {
+        match self.form {
+            Form::Safetensors => {
+                // transformers before 4.57 refuses a file without it.
+                let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+                let unknown = self.tensors.iter().find(|tensor| !tensor.recipe.dtype.in_safetensors());
+                if let Some(tensor) = unknown {
+                    let message = format!("safetensors has no dtype {}", tensor.recipe.dtype);
+                    return Err(Finding::new(Id::Unsupported, message).tensor(tensor.name.clone()));
+                }
+                Ok(container::safetensors(&self.name, &metadata, &self.tensors))
+            }
+            Form::Torch => container::torch(&self.name, &self.tensors),
+        }
+    }
+}
+
+impl Content {
+    /// Bytes it will take; 0 for a link.
+    pub(crate) fn size(&self) -> std::io::Result<u64> {
+        match self {
+            Content::Made(bytes) => Ok(to_u64(bytes.len())),
+            Content::Copied(path) => Ok(std::fs::metadata(path)?.len()),
+            Content::Linked(_) => Ok(0),
+        }
+    }
+}
+
+impl Draft {
+    /// Adds a file made here.
+    pub(crate) fn make(&mut self, name: &str, bytes: Vec<u8>) {
+        self.files.insert(name.to_owned(), Content::Made(bytes));
+    }
+
+    /// The plan as a document shows it, sorted by path. `source` are the files that the recipes stand on.
+    pub(crate) fn plan(&self, source: &Pool) -> Vec<PlannedFile> {
+        let weights = self.weights.iter().map(|weights| PlannedFile {
+            path: weights.name.clone(),
+            size: weights.output().ok().map(|output| output.size),
+            from: None,
+            tensors: weights
+                .tensors
+                .iter()
+                .map(|tensor| PlannedTensor {
+                    name: tensor.name.clone(),
+                    dtype: tensor.recipe.dtype.name().to_owned(),
+                    shape: tensor.recipe.shape.clone(),
+                    from: describe(&tensor.recipe, source),
+                })
+                .collect(),
+        });
+        let small = self.files.iter().map(|(name, content)| PlannedFile {
+            path: name.clone(),
+            size: content.size().ok(),
+            from: Some(match content {
+                Content::Made(_) => "generated".to_owned(),
+                Content::Copied(path) | Content::Linked(path) => path.to_string_lossy().into_owned(),
+            }),
+            tensors: Vec::new(),
+        });
+        let mut files: Vec<PlannedFile> = weights.chain(small).collect();
+        if self.checklist {
+            let name = "checklist.chk".to_owned();
+            files.push(PlannedFile { path: name, size: None, from: Some("generated".to_owned()), tensors: Vec::new() });
+        }
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        files
+    }
+}

@@ -1,0 +1,41 @@
+//! `--to safetensors` and `--to torch`: the same tensors under the same names in another container.
+
+use anyhow::Result;
+
+use super::{Job, Kind};
+use crate::carry;
+use crate::cut::{cut, index};
+use crate::draft::{Draft, Form, Weights};
+
+/// Plans the conversion: every name is written, unless the config says that the head is the embedding.
+///
+/// # Errors
+/// Copies in several ranks that should be equal and are not; those of reading.
+pub(super) fn draft(job: &Job<'_>) -> Result<Draft> {
+    let (checkpoint, progress) = (job.checkpoint, &job.context.progress);
+    ckpt::canonical::replicas(checkpoint, job.reader, job.jobs(), progress)?;
+    let mut table = ckpt::canonical::stored(checkpoint);
+    let mut draft = Draft::default();
+    let says_tied = checkpoint.params().and_then(|params| params.get("tie_word_embeddings")?.as_bool());
+    if says_tied == Some(true) && job.options.kind() == Kind::Safetensors {
+        let canonical = ckpt::canonical::table(checkpoint, job.reader, job.jobs(), progress)?;
+        table.arch = canonical.arch;
+        table.settle_head(job.reader, progress)?;
+    }
+    let tensors = crate::convert::cast(table.tensors, job.options.dtype);
+    let (form, stem, ending) = match job.options.kind() {
+        Kind::Torch => (Form::Torch, "pytorch_model", "bin"),
+        _ => (Form::Safetensors, "model", "safetensors"),
+    };
+    if let Some(name) = &job.one_file {
+        draft.weights.push(Weights { name: name.clone(), form, tensors });
+    } else {
+        draft.weights = cut(tensors, job.options.max_shard_size.0, stem, ending, form);
+        if let Some(index) = index(&draft.weights) {
+            draft.make(&format!("{stem}.{ending}.index.json"), index);
+        }
+        carry::files(job.checkpoint, &mut draft);
+    }
+    carry::objects(job.checkpoint, &mut draft);
+    Ok(draft)
+}

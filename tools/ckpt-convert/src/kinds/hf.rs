@@ -1,0 +1,81 @@
+//! `--to hf`: `model.safetensors` or shards with their index, `config.json`, `generation_config.json`, the tokenizer.
+
+use anyhow::Result;
+use ckpt::archs::Naming;
+use ckpt::facts::{Dtype, Tensor};
+use ckpt::layouts::Checkpoint;
+use serde_json::Value;
+
+use super::{Job, small};
+use crate::carry;
+use crate::cut::{cut, index};
+use crate::draft::{Draft, Form, Weights};
+use crate::options::refuse;
+
+/// Plans the conversion.
+///
+/// # Errors
+/// For a source that is neither of a known family nor in Hugging Face's form already; those of reading.
+pub(super) fn draft(job: &Job<'_>) -> Result<Draft> {
+    let mut draft = Draft::default();
+    let (mut table, tied) = job.table()?;
+    let from_meta = job.checkpoint.family.as_ref().is_some_and(|family| family.naming == Naming::Meta);
+    if from_meta && table.arch.is_none() {
+        let help = "put the params.json of the model beside the weights";
+        return refuse("without params.json the number of heads is not known", help);
+    }
+    if table.arch.is_some() && job.checkpoint.layout != ckpt::layouts::Layout::Hf {
+        let facts = small::facts(job, &table, tied, &mut draft)?;
+        small::hf(job, &facts, &mut draft)?;
+    } else if is_hf(job.checkpoint) {
+        // The same form again: what its files say stays as they say it, and so do the names.
+        if says_tied(job.checkpoint) != Some(true) {
+            table.tensors.clone_from(&job.checkpoint.tensors);
+        }
+        carry::files(job.checkpoint, &mut draft);
+        small::retype(job, &mut draft);
+    } else {
+        let help = "`--to safetensors` and `--to torch` take any model as it is";
+        return refuse("the architecture is not known and there is no config.json, so its config cannot be made", help);
+    }
+    weights(job, table.tensors, &mut draft);
+    carry::objects(job.checkpoint, &mut draft);
+    Ok(draft)
+}
+
+fn is_hf(checkpoint: &Checkpoint) -> bool {
+    checkpoint.config.as_ref().is_some_and(|config| config.name == "config.json")
+}
+
+fn says_tied(checkpoint: &Checkpoint) -> Option<bool> {
+    checkpoint.params()?.get("tie_word_embeddings").and_then(Value::as_bool)
+}
+
+/// The weight files and their index.
+fn weights(job: &Job<'_>, tensors: Vec<Tensor>, draft: &mut Draft) {
+    let tensors = crate::convert::cast(tensors, job.options.dtype);
+    if let Some(name) = &job.one_file {
+        draft.weights.push(Weights { name: name.clone(), form: Form::Safetensors, tensors });
+        draft.files.clear();
+        return;
+    }
+    draft.weights = cut(tensors, job.options.max_shard_size.0, "model", "safetensors", Form::Safetensors);
+    if let Some(index) = index(&draft.weights) {
+        draft.make("model.safetensors.index.json", index);
+    }
+}
+
+/// The dtype that most bytes of floating tensors have: what a config calls the model's.
+pub(super) fn main_dtype(tensors: &[Tensor], cast: Option<Dtype>) -> Dtype {
+    if let Some(cast) = cast {
+        return cast;
+    }
+    let mut sums: std::collections::BTreeMap<Dtype, u64> = std::collections::BTreeMap::new();
+    for tensor in tensors {
+        if tensor.recipe.dtype.kind() == ckpt::facts::dtype::Kind::Float {
+            let sum = sums.entry(tensor.recipe.dtype).or_default();
+            *sum = sum.saturating_add(tensor.recipe.len_bytes());
+        }
+    }
+    sums.into_iter().max_by_key(|(_, bytes)| *bytes).map_or(Dtype::F32, |(dtype, _)| dtype)
+}

@@ -1,0 +1,174 @@
+//! `--to meta`: one `consolidated.NN.pth` a rank, `params.json`, `tokenizer.model`, `checklist.chk`.
+
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+use ckpt::archs::{Arch, Change, Naming, Size, Split};
+use ckpt::archs::llama::ModelFacts;
+use ckpt::canonical::{self, Table};
+use ckpt::facts::recipe::RotaryOrder;
+use ckpt::facts::{Finding, Id, Op, Recipe, Tensor};
+
+use super::{Job, small};
+use crate::carry;
+use crate::draft::{Draft, Form, Weights};
+use crate::options::refuse;
+
+/// Model-parallel ranks that Meta ships a model of so many layers and such a width with (facts of the releases; the
+/// 405B also exists in 16).
+const SHIPPED: &[(u64, u64, u64)] = &[
+    (16, 2048, 1),
+    (28, 3072, 1),
+    (32, 4096, 1),
+    (40, 5120, 2),
+    (60, 6656, 4),
+    (48, 8192, 4),
+    (80, 8192, 8),
+    (126, 16384, 8),
+];
+
+/// Plans the conversion.
+///
+/// # Errors
+/// What Meta's format cannot hold, by name; those of reading.
+pub(super) fn draft(job: &Job<'_>) -> Result<Draft> {
+    let (table, tied) = job.table()?;
+    let Some(arch) = table.arch else {
+        let help = "`--to safetensors` and `--to torch` take any model as it is";
+        return refuse("Meta's format is for Llama models, and this is none that is known", help);
+    };
+    let mut draft = Draft::default();
+    let facts = small::facts(job, &table, tied, &mut draft)?;
+    let shipped = SHIPPED.iter().find(|row| (row.0, row.1) == (facts.layers, facts.dim)).map_or(1, |row| row.2);
+    let ranks = job.options.mp.unwrap_or(shipped);
+    if ranks == 0 || ranks > 99 {
+        return refuse(format!("{ranks} model-parallel ranks"), "--mp takes 1 to 99");
+    }
+    let split = Ranks { arch, facts: &facts, ranks };
+    complete(&table, facts.layers)?;
+    let mut files: Vec<Vec<Tensor>> = (0..ranks).map(|_| Vec::new()).collect();
+    let tensors = crate::convert::cast(table.tensors, job.options.dtype);
+    let embedding = tensors.first().filter(|_| tied).cloned();
+    for tensor in tensors {
+        split.tensor(&tensor, &mut files)?;
+    }
+    if let Some(embedding) = embedding {
+        split.head(&embedding, &mut files)?;
+    }
+    for (rank, tensors) in files.into_iter().enumerate() {
+        draft.weights.push(Weights { name: format!("consolidated.{rank:02}.pth"), form: Form::Torch, tensors });
+    }
+    small::meta(job, &facts, ranks, &mut draft)?;
+    draft.checklist = true;
+    carry::objects(job.checkpoint, &mut draft);
+    Ok(draft)
+}
+
+/// Divides a model among ranks.
+struct Ranks<'a> {
+    arch: &'static Arch,
+    facts: &'a ModelFacts,
+    ranks: u64,
+}
+
+impl Ranks<'_> {
+    /// Puts a tensor's parts into the ranks' files, under Meta's name and in Meta's row order.
+    fn tensor(&self, tensor: &Tensor, files: &mut [Vec<Tensor>]) -> Result<()> {
+        let Some(found) = self.arch.find(Naming::Hf, &tensor.name) else {
+            let message = "Meta's format has no place for this tensor";
+            bail!(Finding::new(Id::TensorUnexpected, message).tensor(tensor.name.clone()));
+        };
+        let Some(name) = found.row.named(Naming::Meta, found.layer) else { return Ok(()) };
+        let axis = match found.row.split {
+            Split::Rows => Some(0),
+            Split::Columns => Some(1),
+            // Llama 3 and later divide the vocabulary, the earlier ones the width.
+            Split::Embedding => Some(usize::from(!self.facts.generation.has_tiktoken())),
+            Split::Replicated => None,
+        };
+        let keys = found.row.shape.first() == Some(&Size::KvHeads);
+        for (rank, file) in (0..self.ranks).zip(files) {
+            let part = match axis {
+                None => tensor.recipe.clone(),
+                Some(0) if keys => self.heads(tensor, found.row.change, rank)?,
+                Some(axis) => self.part(tensor, found.row.change, axis, rank, self.ranks)?,
+            };
+            file.push(Tensor { name: name.clone(), recipe: part, crc32: None });
+        }
+        Ok(())
+    }
+
+    /// A rank's key or value heads: its share, or one head that several ranks hold where there are more of them.
+    fn heads(&self, tensor: &Tensor, change: Change, rank: u64) -> Result<Recipe> {
+        let kv_heads = self.facts.kv_heads.max(1);
+        if self.ranks <= kv_heads {
+            return self.part(tensor, change, 0, rank, self.ranks);
+        }
+        let repeated = self.ranks.checked_div(kv_heads).unwrap_or(1);
+        if repeated.checked_mul(kv_heads) != Some(self.ranks) {
+            let message = format!("{kv_heads} key and value heads cannot be divided among {} ranks", self.ranks);
+            return refuse(message, "choose a number for --mp that the heads divide, or a divisor of it");
+        }
+        self.part(tensor, change, 0, rank.checked_div(repeated).unwrap_or(0), kv_heads)
+    }
+
+    /// Part number `number` of `count` equal ones along a dimension, in Meta's row order.
+    fn part(&self, tensor: &Tensor, change: Change, axis: usize, number: u64, count: u64) -> Result<Recipe> {
+        // The order of rows changes within heads, so a share of whole heads can be cut out first.
+        let (inner, cancelled) = match (&tensor.recipe.op, change) {
+            (Op::Rows { of, order: RotaryOrder::Halves, .. }, Change::RotaryQuery | Change::RotaryKey) => {
+                (of.as_ref(), true)
+            }
+            _ => (&tensor.recipe, false),
+        };
+        let size = inner.shape.get(axis).copied().unwrap_or(0);
+        let share = size.checked_div(count).unwrap_or(0);
+        let heads = axis == 0 && change != Change::Same;
+        let whole = share.checked_mul(count) == Some(size) && (!heads || share.is_multiple_of(self.facts.head_dim.max(1)));
+        if !whole {
+            let message = format!("{} of {:?} cannot be divided among {count} ranks", tensor.name, inner.shape);
+            return refuse(message, "choose another number with --mp");
+        }
+        let part = slice(inner, axis, number.saturating_mul(share), share);
+        let same = cancelled || change == Change::Same;
+        Ok(if same { part } else { canonical::rotary(part, self.facts.head_dim, RotaryOrder::Interleaved) })
+    }
+
+    /// The output head of a tied model: Meta's loaders insist on it. It is divided by rows, and so shares the storage
+    /// of an embedding that is.
+    fn head(&self, embedding: &Tensor, files: &mut [Vec<Tensor>]) -> Result<()> {
+        for (rank, file) in (0..self.ranks).zip(files) {
+            let recipe = self.part(embedding, Change::Same, 0, rank, self.ranks)?;
+            file.push(Tensor { name: "output.weight".to_owned(), recipe, crc32: None });
+        }
+        Ok(())
+    }
+}
+
+/// `size` steps of a dimension from `first` on.
+fn slice(of: &Recipe, axis: usize, first: u64, size: u64) -> Recipe {
+    if first == 0 && of.shape.get(axis) == Some(&size) {
+        return of.clone();
+    }
+    let (mut start, mut shape) = (vec![0; of.shape.len()], of.shape.clone());
+    if let (Some(start), Some(extent)) = (start.get_mut(axis), shape.get_mut(axis)) {
+        (*start, *extent) = (first, size);
+    }
+    Recipe { dtype: of.dtype, shape, op: Op::Slice { of: Arc::new(of.clone()), start } }
+}
+
+/// Whether the source has no tensor that the family needs and Meta's strict loaders insist on.
+///
+/// # Errors
+/// A finding that names the first one missing.
+fn complete(table: &Table, layers: u64) -> Result<()> {
+    let Some(arch) = table.arch else { return Ok(()) };
+    let names: std::collections::HashSet<&str> = table.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+    let needed = arch.expected(layers).filter(|found| found.row.need == ckpt::archs::Need::Always);
+    for name in needed.filter_map(|found| found.row.named(Naming::Hf, found.layer)) {
+        if !names.contains(name.as_str()) {
+            bail!(Finding::new(Id::TensorMissing, "the model needs this tensor, and it is not there").tensor(name));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,83 @@
+//! The kinds of checkpoint that can be made, one file each: from an open source to a draft.
+
+mod container;
+mod hf;
+mod hub;
+mod meta;
+mod small;
+mod tokenizer;
+
+use anyhow::Result;
+use ckpt::canonical::Table;
+use ckpt::cli::Context;
+use ckpt::layouts::Checkpoint;
+use ckpt::plan::read::Reader;
+use clap::ValueEnum;
+
+use crate::draft::Draft;
+use crate::options::Options;
+
+/// A kind of checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    /// Hugging Face: safetensors, config, generation config, tokenizer
+    Hf,
+    /// Meta: consolidated.NN.pth, params.json, tokenizer.model, checklist.chk
+    Meta,
+    /// Hugging Face's hub layout of a Meta download: config and tokenizer on top, weights under original/
+    Hub,
+    /// The tensors alone as safetensors, names as they are
+    Safetensors,
+    /// The tensors alone as torch.save writes them, names as they are
+    Torch,
+}
+
+impl Kind {
+    /// The word on the command line and in documents.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Kind::Hf => "hf",
+            Kind::Meta => "meta",
+            Kind::Hub => "hub",
+            Kind::Safetensors => "safetensors",
+            Kind::Torch => "torch",
+        }
+    }
+}
+
+/// A source that is open, and what is asked of it.
+pub(crate) struct Job<'a> {
+    pub(crate) options: &'a Options,
+    pub(crate) context: &'a Context,
+    pub(crate) checkpoint: &'a Checkpoint,
+    pub(crate) reader: &'a Reader<'a>,
+    /// The name of the one file to write, if the target is a file.
+    pub(crate) one_file: Option<String>,
+}
+
+impl Job<'_> {
+    pub(crate) fn jobs(&self) -> usize {
+        self.context.jobs.get()
+    }
+
+    /// The canonical table, its head settled.
+    fn table(&self) -> Result<(Table, bool)> {
+        let progress = &self.context.progress;
+        let mut table = ckpt::canonical::table(self.checkpoint, self.reader, self.jobs(), progress)?;
+        let tied = table.settle_head(self.reader, progress)?;
+        Ok((table, tied))
+    }
+}
+
+/// Plans the conversion.
+///
+/// # Errors
+/// What the source lacks or the target cannot hold, with what would help.
+pub(crate) fn draft(job: &Job<'_>) -> Result<Draft> {
+    match job.options.kind() {
+        Kind::Hf => hf::draft(job),
+        Kind::Meta => meta::draft(job),
+        Kind::Hub => hub::draft(job),
+        Kind::Safetensors | Kind::Torch => container::draft(job),
+    }
+}

@@ -1,0 +1,127 @@
+//! The small files beside the weights: worked out from what the source says, made for the target.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result};
+use ckpt::archs::llama::infer::{self, Evidence, Inference};
+use ckpt::archs::llama::{Generation, ModelFacts};
+use ckpt::archs::Naming;
+use ckpt::bytes::to_usize;
+use ckpt::canonical::Table;
+use ckpt::document::Inferred;
+use ckpt::facts::{Dtype, Finding, Id, Tensor};
+use ckpt::plan::blocks::Block;
+use ckpt::tokenizers::Tokenizer;
+use serde_json::Value;
+
+use super::{Job, hf::main_dtype, tokenizer};
+use crate::draft::{Content, Draft};
+use crate::options::refuse;
+
+/// Works out the facts of a Llama model and notes in the draft how.
+///
+/// # Errors
+/// What cannot be worked out, with the key of `--assume` that would help; those of reading.
+pub(super) fn facts(job: &Job<'_>, table: &Table, tied: bool, draft: &mut Draft) -> Result<ModelFacts> {
+    let checkpoint = job.checkpoint;
+    let Some(params) = checkpoint.params() else {
+        let help = "put params.json (Meta) or config.json (Hugging Face) beside the weights";
+        return refuse("nothing tells how many heads the model has", help);
+    };
+    let found = match tokenizer::model(checkpoint)? {
+        Some(found) => Some(found),
+        None => tokenizer::json(checkpoint)?,
+    };
+    let assume: BTreeMap<String, String> =
+        job.options.assume.iter().map(|pair| (pair.key.clone(), pair.value.clone())).collect();
+    if let Some(unknown) = assume.keys().find(|key| !infer::ASSUMABLE.iter().any(|(known, _)| known == key)) {
+        let known: Vec<&str> = infer::ASSUMABLE.iter().map(|(key, _)| *key).collect();
+        return refuse(format!("--assume {unknown}: nothing of that name is inferred"), known.join(", "));
+    }
+    let path = checkpoint.path.canonicalize().unwrap_or_else(|_| checkpoint.path.clone());
+    let sibling = checkpoint.small_file("config.json", ckpt::facts::limits::JSON)?;
+    let sibling = sibling.and_then(|text| serde_json::from_slice::<Value>(&text).ok());
+    let from_meta = checkpoint.family.as_ref().is_some_and(|family| family.naming == Naming::Meta);
+    let shape = |name: &str| checkpoint.tensor(name).map(|tensor| tensor.recipe.shape.clone());
+    let evidence = Evidence {
+        shape: &shape,
+        shards: 1,
+        kv_repeat: table.repeated,
+        vocabulary: found.as_ref().map(tokenizer::Found::vocabulary),
+        tied: from_meta.then_some(tied),
+        dtype: main_dtype(&table.tensors, job.options.dtype),
+        path: &path.to_string_lossy(),
+        sibling: sibling.as_ref().filter(|_| from_meta),
+        headers_trained: found.as_ref().and_then(|found| headers_trained(job, table, &found.tokenizer)),
+        assume: &assume,
+    };
+    let inference = if from_meta { infer::from_params(params, &evidence) } else { infer::from_config(params, &evidence) };
+    let Inference { facts, inferred, findings } = inference?;
+    let told = |row: infer::Inferred| Inferred { key: row.key, value: row.value, from: row.from };
+    draft.inferred.extend(inferred.into_iter().map(told));
+    draft.warnings.extend(findings);
+    if found.is_none() {
+        let message = "there is no tokenizer in the source, so none is written";
+        let finding = Finding::new(Id::TokenizerMissing, message);
+        draft.warnings.push(finding.fix("copy tokenizer.model beside the weights and convert again"));
+    }
+    Ok(facts)
+}
+
+/// Whether the embedding's rows of the tokens that begin and end messages are trained, as in a model tuned for
+/// dialogue: then they are longer than those of reserved tokens, which never were.
+fn headers_trained(job: &Job<'_>, table: &Table, tokenizer: &Tokenizer) -> Option<bool> {
+    let Tokenizer::Tiktoken(ranks) = tokenizer else { return None };
+    let first = ckpt::bytes::to_u64(ranks.len());
+    let embedding = table.tensors.first().filter(|tensor| tensor.name == "model.embed_tokens.weight")?;
+    let norm = |slot: u64| row_norm(job, embedding, first.checked_add(slot)?);
+    // Slots of start_header_id, end_header_id and eot_id; then some that are reserved in every release.
+    let (mut headers, mut reserved) = (f64::INFINITY, 0.0f64);
+    for slot in [6, 7, 9] {
+        headers = headers.min(norm(slot)?);
+    }
+    for slot in [100, 150, 200, 250] {
+        reserved = reserved.max(norm(slot)?);
+    }
+    Some(headers > 2.0 * reserved)
+}
+
+/// The Euclidean norm of a row.
+fn row_norm(job: &Job<'_>, tensor: &Tensor, row: u64) -> Option<f64> {
+    let recipe = &tensor.recipe;
+    let &[rows, width] = recipe.shape.as_slice() else { return None };
+    if row >= rows {
+        return None;
+    }
+    let bytes = recipe.dtype.bytes_of(width)?;
+    let block = Block { start: vec![row, 0], size: vec![1, width], offset: 0, bytes };
+    let mut values = vec![0; to_usize(bytes)];
+    job.reader.block(recipe, &block, &mut values).ok()?;
+    let squares: f64 = match recipe.dtype {
+        Dtype::Bf16 => values.as_chunks().0.iter().map(|v| half::bf16::from_le_bytes(*v).to_f64().powi(2)).sum(),
+        Dtype::F16 => values.as_chunks().0.iter().map(|v| half::f16::from_le_bytes(*v).to_f64().powi(2)).sum(),
+        Dtype::F32 => values.as_chunks().0.iter().map(|v| f64::from(f32::from_le_bytes(*v)).powi(2)).sum(),
+        _ => return None,
+    };
+    Some(squares.sqrt())
+}
+
+/// A `config.json` that is carried along tells the dtype that the weights now have.
+pub(super) fn retype(job: &Job<'_>, draft: &mut Draft) {
+    let (Some(dtype), Some(config)) = (job.options.dtype, &job.checkpoint.config) else { return };
+    let mut value = config.value.clone();
+    let Some(fields) = value.as_object_mut() else { return };
+    let key = if fields.contains_key("dtype") { "dtype" } else { "torch_dtype" };
+    fields.insert(key.to_owned(), dtype.torch().into());
+    let mut text = serde_json::to_vec_pretty(&value).unwrap_or_default();
+    text.push(b'\n');
+    draft.make("config.json", text);
+}
+
+pub(super) fn hf(_job: &Job<'_>, _facts: &ModelFacts, _draft: &mut Draft) -> Result<()> {
+    Ok(())
+}
+
+pub(super) fn meta(_job: &Job<'_>, _facts: &ModelFacts, _ranks: u64, _draft: &mut Draft) -> Result<()> {
+    Ok(())
+}

@@ -1,0 +1,163 @@
+//! What ckpt-convert can be asked, and how it answers.
+
+use std::path::PathBuf;
+
+use ckpt::cli::{self, Context, Example, Glob, KeyValue, Selection, Size, Style, Tool, Usage};
+use ckpt::document::{Document, Status};
+use ckpt::facts::Dtype;
+use clap::{Args, ValueEnum};
+
+use crate::kinds::Kind;
+
+/// How the hub layout gets the weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Link {
+    /// A second name for the same file; no byte is copied
+    Hard,
+    /// A symbolic link to the source
+    Sym,
+    /// A copy
+    Copy,
+}
+
+/// Options of this tool alone.
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "a flag is a bool")]
+pub(crate) struct Options {
+    /// The kind to make
+    #[arg(long, value_enum, value_name = "KIND", required_unless_present_any = ["schema", "generate"])]
+    pub(crate) to: Option<Kind>,
+
+    /// Where: a new directory, or a file for one that ends in .safetensors or .pth. With several inputs, a directory
+    /// for all of them
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// Add the small files that are missing beside the weights; no file is replaced
+    #[arg(long, conflicts_with_all = ["out", "dtype", "force", "verify"])]
+    pub(crate) in_place: bool,
+
+    /// Print the plan and write nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// Replace an existing target, whole
+    #[arg(long)]
+    pub(crate) force: bool,
+
+    /// Cast floating tensors, rounded to nearest even: F32, F16, BF16, F64
+    #[arg(long, value_name = "DTYPE", value_parser = dtype, help_heading = "Weights")]
+    pub(crate) dtype: Option<Dtype>,
+
+    /// Let finite values become infinite where --dtype cannot hold them
+    #[arg(long, help_heading = "Weights")]
+    pub(crate) allow_overflow: bool,
+
+    /// Begin a new file before one grows beyond this
+    #[arg(long, value_name = "SIZE", default_value = "5GB", help_heading = "Weights")]
+    pub(crate) max_shard_size: Size,
+
+    /// Model-parallel ranks of a Meta target [default: what the family ships]
+    #[arg(long, value_name = "N", help_heading = "Weights")]
+    pub(crate) mp: Option<u64>,
+
+    /// Take only tensors whose source name matches (repeatable)
+    #[arg(long, value_name = "GLOB", help_heading = "Weights")]
+    pub(crate) select: Vec<Glob>,
+
+    /// Leave out tensors whose source name matches (repeatable)
+    #[arg(long, value_name = "GLOB", help_heading = "Weights")]
+    pub(crate) exclude: Vec<Glob>,
+
+    /// How the hub layout gets the weights
+    #[arg(long, value_enum, default_value = "hard", value_name = "HOW", help_heading = "Weights")]
+    pub(crate) link: Link,
+
+    /// Read everything written again and compare it with the source, value by value
+    #[arg(long, help_heading = "Weights")]
+    pub(crate) verify: bool,
+
+    /// Override what is inferred: a key of `convert.inferred` (repeatable)
+    #[arg(long, value_name = "KEY=VALUE", help_heading = "Metadata")]
+    pub(crate) assume: Vec<KeyValue>,
+
+    /// Write the small files byte for byte as that release has them
+    #[arg(long, value_name = "NAME", help_heading = "Metadata")]
+    pub(crate) match_release: Option<String>,
+
+    /// The chat template to carry instead of our own (Jinja)
+    #[arg(long, value_name = "FILE", help_heading = "Metadata")]
+    pub(crate) chat_template: Option<PathBuf>,
+
+    /// Convert also what an earlier tool did not call ok
+    #[arg(long)]
+    pub(crate) anyway: bool,
+
+    /// How many inputs there are; known before the work begins.
+    #[arg(skip)]
+    pub(crate) inputs: std::sync::OnceLock<usize>,
+}
+
+fn dtype(text: &str) -> Result<Dtype, String> {
+    let found = Dtype::from_name(&text.to_uppercase()).or_else(|| Dtype::from_torch(text));
+    let castable = |dtype: &Dtype| ckpt::facts::check::castable(Dtype::F32, *dtype);
+    found.filter(castable).ok_or_else(|| "expected one of F32, F16, BF16, F64".to_owned())
+}
+
+impl Options {
+    /// The kind; clap has made sure of it.
+    pub(crate) fn kind(&self) -> Kind {
+        self.to.unwrap_or(Kind::Hf)
+    }
+
+    /// Which tensors are taken.
+    pub(crate) fn selection(&self) -> Selection {
+        Selection { select: self.select.clone(), exclude: self.exclude.clone() }
+    }
+}
+
+impl Tool for Options {
+    const NAME: &'static str = "ckpt-convert";
+    const ABOUT: &'static str = "Make a checkpoint that other kind: weights and all metadata";
+    const EXAMPLES: &'static [Example] = &[
+        ("ckpt-convert Llama-3.2-1B --to hf --out Llama-3.2-1B-hf", "Meta's download for transformers"),
+        ("ckpt-convert out-hf --to meta --out out-meta", "and back"),
+        ("ckpt-convert Llama-3.2-3B --to hub --out Llama-3.2-3B-hub", "what a job that saves for transformers needs"),
+        ("ckpt-convert run/model.pth --to safetensors --out model.safetensors", "another container"),
+        ("ckpt-verify out | ckpt-convert --to hf --out out-hf | ckpt-hash", "as a gate in a pipeline"),
+    ];
+    const GATHERS: bool = true;
+
+    fn prepare(&self, inputs: &[Document], _context: &Context) -> anyhow::Result<()> {
+        let _ = self.inputs.set(inputs.len());
+        let Some(out) = &self.out else {
+            if self.in_place || self.dry_run {
+                return Ok(());
+            }
+            anyhow::bail!(Usage("say where with --out DIR, or --in-place, or look first with --dry-run".to_owned()));
+        };
+        let mut targets: Vec<PathBuf> = Vec::new();
+        for input in inputs {
+            let target = crate::target::of(out, &input.path(), inputs.len())?;
+            if targets.contains(&target) {
+                let message = format!("two inputs would both become {}", target.display());
+                anyhow::bail!(Usage(message));
+            }
+            targets.push(target);
+        }
+        Ok(())
+    }
+
+    fn run(&self, document: &mut Document, context: &Context) -> anyhow::Result<Status> {
+        crate::convert::run(self, document, context)
+    }
+
+    fn report(&self, document: &Document, style: Style) -> String {
+        crate::convert::report(document, style)
+    }
+}
+
+/// Help for a refusal that another flag would lift.
+pub(crate) fn refuse<T>(message: impl Into<String>, help: impl Into<String>) -> anyhow::Result<T> {
+    Err(cli::Refusal::new(message, help).into())
+}

@@ -1,0 +1,329 @@
+//! Where a conversion goes: written beside under another name, locked, synced, compared with the plan, renamed.
+
+use std::fs::{self, File, TryLockError};
+use std::io::Write;
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use ckpt::bytes::work;
+use ckpt::cli::Usage;
+use ckpt::digests::Algorithm;
+use ckpt::facts::{Finding, Id, Progress};
+use ckpt::plan::compare;
+use ckpt::plan::read::Reader;
+use ckpt::plan::write;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+use crate::draft::{Content, Draft, Weights};
+use crate::options::{Link, refuse};
+
+/// The target of one input among `inputs`.
+///
+/// # Errors
+/// A usage error if the input's path has no name of its own to put below `out`.
+pub(crate) fn of(out: &Path, input: &Path, inputs: usize) -> Result<PathBuf> {
+    if inputs < 2 {
+        return Ok(out.to_owned());
+    }
+    match input.components().next_back() {
+        Some(Component::Normal(name)) => Ok(out.join(name)),
+        _ => Err(Usage(format!("{} has no name to give its conversion", input.display())).into()),
+    }
+}
+
+/// Whether the target is one file: its name says so.
+pub(crate) fn is_file(target: &Path) -> bool {
+    let ending = target.extension().and_then(|ending| ending.to_str());
+    matches!(ending, Some("safetensors" | "pth" | "pt" | "bin"))
+}
+
+/// A target being written. Dropped before [`Target::finish`], it leaves nothing.
+pub(crate) struct Target {
+    target: PathBuf,
+    partial: PathBuf,
+    force: bool,
+    /// Held until the end; the lock tells a working conversion from one that died.
+    lock: Option<File>,
+}
+
+impl Target {
+    /// Makes the working folder beside the target.
+    ///
+    /// # Errors
+    /// If the target exists, lies inside the source or around it, or another conversion is writing it.
+    pub(crate) fn begin(target: &Path, source: &Path, force: bool) -> Result<Target> {
+        let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let Some(name) = target.file_name() else {
+            return refuse(format!("{} is no name for a target", target.display()), "name a new directory with --out");
+        };
+        fs::create_dir_all(parent).with_context(|| format!("cannot make the folder {}", parent.display()))?;
+        let place = parent.canonicalize().with_context(|| format!("cannot use the folder {}", parent.display()))?;
+        let here = place.join(name);
+        let source = source.canonicalize().with_context(|| format!("cannot use the source {}", source.display()))?;
+        if here.starts_with(&source) {
+            let message = format!("the target {} lies inside the source, which is never written into", target.display());
+            return refuse(message, "choose a target beside the source");
+        }
+        if source.starts_with(&here) {
+            let message = format!("the target {} holds the source", target.display());
+            return refuse(message, "choose a target beside the source");
+        }
+        if here.symlink_metadata().is_ok() && !force {
+            let message = format!("the target {} exists", target.display());
+            return refuse(message, "choose another with --out, or replace it whole with --force");
+        }
+        let mut hidden = std::ffi::OsString::from(".");
+        hidden.push(name);
+        hidden.push(".ckpt-partial");
+        let partial = place.join(hidden);
+        let lock = claim(&partial)?;
+        Ok(Target { target: here, partial, force, lock: Some(lock) })
+    }
+
+    /// The working folder. What is written there stands at the target in the end.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.partial
+    }
+
+    /// Puts the finished work in the target's place: a folder whole, or the one file of it.
+    ///
+    /// # Errors
+    /// If the target has appeared meanwhile, or the file system refuses.
+    pub(crate) fn finish(mut self, one_file: Option<&str>) -> Result<()> {
+        let made = one_file.map_or_else(|| self.partial.clone(), |name| self.partial.join(name));
+        let there = self.target.symlink_metadata().is_ok();
+        if there && self.force {
+            // The two change places, so that at no moment there is neither.
+            renameat_with(CWD, &made, CWD, &self.target, RenameFlags::EXCHANGE)
+                .with_context(|| format!("cannot replace {}", self.target.display()))?;
+        } else if let Err(error) = renameat_with(CWD, &made, CWD, &self.target, RenameFlags::NOREPLACE) {
+            // File systems without the flag (NFS) say EINVAL; the check just made is all there is then.
+            if error != rustix::io::Errno::INVAL || there {
+                return Err(anyhow::Error::new(error).context(format!("cannot make {}", self.target.display())));
+            }
+            fs::rename(&made, &self.target).with_context(|| format!("cannot make {}", self.target.display()))?;
+        }
+        if let Some(parent) = self.target.parent() {
+            sync_folder(parent)?;
+        }
+        // What is left under the working name: nothing, the empty folder, or what was replaced.
+        remove(&self.partial);
+        self.lock = None;
+        Ok(())
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        if self.lock.is_some() {
+            remove(&self.partial);
+        }
+    }
+}
+
+/// Makes the working folder and locks it. One that a dead conversion left is cleared first.
+fn claim(partial: &Path) -> Result<File> {
+    if partial.symlink_metadata().is_ok() {
+        if let Ok(left) = File::open(partial)
+            && matches!(left.try_lock(), Err(TryLockError::WouldBlock))
+        {
+            let message = format!("another conversion is writing {}", partial.display());
+            return refuse(message, "wait for it to end");
+        }
+        remove(partial);
+    }
+    fs::create_dir(partial).with_context(|| format!("cannot make {}", partial.display()))?;
+    let lock = File::open(partial).with_context(|| format!("cannot open {}", partial.display()))?;
+    // File systems without locks work too; two conversions at once then fail at the rename.
+    let _ = lock.try_lock();
+    Ok(lock)
+}
+
+fn remove(path: &Path) {
+    let is_folder = path.symlink_metadata().is_ok_and(|data| data.is_dir());
+    let _ = if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+}
+
+fn sync_folder(path: &Path) -> Result<()> {
+    let synced = File::open(path).and_then(|folder| folder.sync_all());
+    synced.with_context(|| format!("cannot sync {}", path.display()))
+}
+
+/// Says no before the first byte if the disk cannot hold what will be written.
+///
+/// # Errors
+/// A refusal with both sizes.
+pub(crate) fn room(folder: &Path, needed: u64) -> Result<()> {
+    let Ok(disk) = rustix::fs::statvfs(folder) else { return Ok(()) };
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    if needed <= free {
+        return Ok(());
+    }
+    let message = format!("{needed} bytes will be written and {} has {free} bytes free", folder.display());
+    refuse(message, "make room, or choose a target on another disk")
+}
+
+/// Writes everything of a draft into the working folder and syncs it.
+///
+/// # Errors
+/// Those of reading the source and of writing; [`ckpt::facts::Stopped`] if asked to stop.
+pub(crate) fn fill(
+    folder: &Path,
+    draft: &Draft,
+    reader: &Reader<'_>,
+    link: Link,
+    jobs: usize,
+    progress: &Progress,
+) -> Result<()> {
+    let mut folders = vec![folder.to_owned()];
+    for name in draft.files.keys().map(String::as_str).chain(draft.weights.iter().map(|file| file.name.as_str())) {
+        if let Some(parent) = Path::new(name).parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            let path = folder.join(parent);
+            fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
+            if !folders.contains(&path) {
+                folders.push(path);
+            }
+        }
+    }
+    for (name, content) in &draft.files {
+        place(&folder.join(name), content, link)?;
+    }
+    for weights in &draft.weights {
+        write::write(folder, &weights.output()?, reader, jobs, progress)?;
+    }
+    for folder in folders.iter().rev() {
+        sync_folder(folder)?;
+    }
+    Ok(())
+}
+
+/// Puts one small file, or a link to a large one, where it belongs.
+pub(crate) fn place(path: &Path, content: &Content, link: Link) -> Result<()> {
+    match content {
+        Content::Made(bytes) => {
+            let write = || {
+                let mut file = File::create_new(path)?;
+                file.write_all(bytes)?;
+                file.sync_all()
+            };
+            write().with_context(|| format!("cannot write {}", path.display()))
+        }
+        Content::Copied(from) => copy(from, path),
+        Content::Linked(from) => match link {
+            Link::Copy => copy(from, path),
+            Link::Sym => {
+                let to = from.canonicalize().with_context(|| format!("cannot find {}", from.display()))?;
+                std::os::unix::fs::symlink(&to, path).with_context(|| format!("cannot link {}", path.display()))
+            }
+            Link::Hard => {
+                // A hard link to a symbolic link would be one itself; the file is meant.
+                let to = from.canonicalize().with_context(|| format!("cannot find {}", from.display()))?;
+                match fs::hard_link(&to, path) {
+                    Ok(()) => Ok(()),
+                    Err(error) if error.kind() == std::io::ErrorKind::CrossesDevices => {
+                        let message = format!("{} is on another file system, so there can be no hard link", from.display());
+                        refuse(message, "choose a target on the same one, or --link sym, or --link copy")
+                    }
+                    Err(error) => {
+                        Err(anyhow::Error::new(error).context(format!("cannot link {}", path.display())))
+                    }
+                }
+            }
+        },
+    }
+}
+
+/// Adds a small file beside others that stay: written under a working name, so that nothing half-written ever has
+/// the real one, and never over an existing file.
+pub(crate) fn add(path: &Path, content: &Content, link: Link) -> Result<()> {
+    let mut hidden = std::ffi::OsString::from(".");
+    hidden.push(path.file_name().unwrap_or_default());
+    hidden.push(".ckpt-partial");
+    let partial = path.with_file_name(hidden);
+    remove(&partial);
+    let put = place(&partial, content, link).and_then(|()| {
+        let renamed = renameat_with(CWD, &partial, CWD, path, RenameFlags::NOREPLACE);
+        renamed.with_context(|| format!("cannot make {}", path.display()))
+    });
+    if put.is_err() {
+        remove(&partial);
+    }
+    put?;
+    path.parent().map_or(Ok(()), sync_folder)
+}
+
+/// Copies the bytes and not the mode: what is written follows the umask.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let copy = || {
+        let mut source = File::open(from)?;
+        let mut target = File::create_new(to)?;
+        std::io::copy(&mut source, &mut target)?;
+        target.sync_all()
+    };
+    copy().with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))
+}
+
+/// Opens what was written again and holds it against the plan: names, dtypes and shapes, and with `values` every bit.
+///
+/// # Errors
+/// The first difference.
+pub(crate) fn prove(
+    folder: &Path,
+    weights: &[Weights],
+    reader: &Reader<'_>,
+    values: bool,
+    jobs: usize,
+    progress: &Progress,
+) -> Result<()> {
+    for file in weights {
+        let written = ckpt::layouts::open(&folder.join(&file.name), Some(ckpt::layouts::Layout::File), jobs)?;
+        let wrong = |tensor: &str, message: &str| {
+            let message = format!("{} was written wrongly: {message}", file.name);
+            anyhow::Error::new(Finding::new(Id::AgainstGeometry, message).in_file(file.name.clone()).tensor(tensor))
+        };
+        if let Some(damage) = written.damage()
+            && !file.tensors.is_empty()
+        {
+            return Err(damage.clone().into());
+        }
+        if written.tensors.len() != file.tensors.len() {
+            return Err(wrong("", "it has another number of tensors"));
+        }
+        let found: std::collections::HashMap<&str, &ckpt::facts::Tensor> =
+            written.tensors.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
+        let again = Reader::new(&written.pool);
+        work::run(jobs, file.tensors.len(), |number| {
+            let Some(planned) = file.tensors.get(number) else { return Ok(()) };
+            let Some(there) = found.get(planned.name.as_str()) else {
+                return Err(wrong(&planned.name, "the tensor is not there"));
+            };
+            if (there.recipe.dtype, &there.recipe.shape) != (planned.recipe.dtype, &planned.recipe.shape) {
+                return Err(wrong(&planned.name, "dtype or shape differ"));
+            }
+            if values {
+                progress.expect(planned.recipe.len_bytes().saturating_mul(2));
+                let pair = ((reader, &planned.recipe), (&again, &there.recipe));
+                if compare::first_difference(pair.0, pair.1, progress)?.is_some() {
+                    return Err(wrong(&planned.name, "the values differ"));
+                }
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// The lines of a `checklist.chk`: the MD5 of each file, as `md5sum` writes and Meta's downloads carry it.
+///
+/// # Errors
+/// Those of reading the files again.
+pub(crate) fn checklist(folder: &Path, names: &[String], jobs: usize, progress: &Progress) -> Result<Vec<u8>> {
+    let lines = work::map(jobs, names, |name| {
+        let path = folder.join(name);
+        let mut pool = ckpt::bytes::Pool::new();
+        let file = pool.add(path, name.clone());
+        let (digest, _) = ckpt::plan::digest::file(&pool, file, &[], Algorithm::Md5, false, progress)?;
+        anyhow::Ok(format!("{digest}  {name}\n"))
+    })?;
+    Ok(lines.concat().into_bytes())
+}
