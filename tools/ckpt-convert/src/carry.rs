@@ -7,8 +7,15 @@ use ckpt::layouts::{Checkpoint, names};
 use crate::draft::{Content, Draft};
 
 /// Files of training state, which speak of the weights they were saved with and of no others.
-const TRAINING: &[&str] =
-    &["trainer_state.json", "training_args.bin", "optimizer.pt", "optimizer.bin", "scheduler.pt", "scheduler.bin", "scaler.pt"];
+const TRAINING: &[&str] = &[
+    "trainer_state.json",
+    "training_args.bin",
+    "optimizer.pt",
+    "optimizer.bin",
+    "scheduler.pt",
+    "scheduler.bin",
+    "scaler.pt",
+];
 
 /// Carries every small file on top of the source that the draft does not make itself. Weights, their indexes and
 /// training state stay; they and folders are listed as lost.

@@ -195,9 +195,7 @@ pub(crate) fn report(document: &Document, style: Style) -> String {
     section(&mut text, style, "inferred", &convert.inferred, |row: &Inferred| {
         format!("{} = {}  ({})", row.key, row.value, row.from)
     });
-    section(&mut text, style, "written", &convert.written, |row| {
-        format!("{}  {}", row.path, style::bytes(row.size))
-    });
+    section(&mut text, style, "written", &convert.written, |row| format!("{}  {}", row.path, style::bytes(row.size)));
     if let Some(plan) = &convert.plan {
         section(&mut text, style, "would be written", plan, |row| {
             let size = row.size.map_or_else(|| "size unknown".to_owned(), style::bytes);

@@ -93,15 +93,16 @@ fn bos(post_processor: &Value) -> Option<&str> {
 fn scores(merges: &[(u32, u32)], pieces: &mut [Piece]) -> Result<(), Finding> {
     let made = products(merges, pieces)?;
     let words: Vec<usize> = made.iter().copied().filter(|id| !blank(pieces, *id)).collect();
+    let in_order = made.is_sorted();
     let canonical = words.is_sorted() && made.starts_with(&words);
     let first = pieces.iter().position(|piece| piece.kind == PieceKind::Normal).unwrap_or(0);
     let blanks: Vec<bool> = (0..pieces.len()).map(|id| blank(pieces, id)).collect();
     let rank: HashMap<usize, usize> = made.iter().enumerate().map(|(rank, id)| (*id, rank)).collect();
     for ((id, piece), blank) in pieces.iter_mut().enumerate().zip(blanks) {
         piece.score = match piece.kind {
-            PieceKind::Normal if canonical && blank => LAST,
             // As the trainer numbers them; these are the scores of the original model.
-            PieceKind::Normal if canonical => negative(id.saturating_sub(first)),
+            PieceKind::Normal if in_order || canonical && !blank => negative(id.saturating_sub(first)),
+            PieceKind::Normal if canonical => LAST,
             PieceKind::Normal | PieceKind::UserDefined => rank.get(&id).map_or(LAST, |rank| negative(*rank)),
             PieceKind::Unknown | PieceKind::Control | PieceKind::Byte | PieceKind::Unused => 0.0,
         };
@@ -203,6 +204,8 @@ mod tests {
         assert_eq!(there_and_back(&model, MergeForm::Pairs), Ok(model.clone()));
         let bare = Model { add_dummy_prefix: false, ..model };
         assert_eq!(there_and_back(&bare, MergeForm::Strings), Ok(bare));
+        let trained = small(&[("  ", 0.0), (" t", -1.0), ("th", -2.0), (" ", -3.0), ("t", -4.0), ("h", -5.0)]);
+        assert_eq!(there_and_back(&trained, MergeForm::Strings), Ok(trained));
     }
 
     #[test]

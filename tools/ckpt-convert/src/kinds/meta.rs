@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
-use ckpt::archs::{Arch, Change, Naming, Size, Split};
 use ckpt::archs::llama::ModelFacts;
+use ckpt::archs::{Arch, Change, Naming, Size, Split};
 use ckpt::canonical::{self, Table};
 use ckpt::facts::recipe::RotaryOrder;
 use ckpt::facts::{Finding, Id, Op, Recipe, Tensor};
@@ -124,7 +124,8 @@ impl Ranks<'_> {
         let size = inner.shape.get(axis).copied().unwrap_or(0);
         let share = size.checked_div(count).unwrap_or(0);
         let heads = axis == 0 && change != Change::Same;
-        let whole = share.checked_mul(count) == Some(size) && (!heads || share.is_multiple_of(self.facts.head_dim.max(1)));
+        let whole =
+            share.checked_mul(count) == Some(size) && (!heads || share.is_multiple_of(self.facts.head_dim.max(1)));
         if !whole {
             let message = format!("{} of {:?} cannot be divided among {count} ranks", tensor.name, inner.shape);
             return refuse(message, "choose another number with --mp");

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
+use ckpt::archs::Naming;
 use ckpt::archs::llama::infer::{self, Evidence, Inference};
 use ckpt::archs::llama::{Generation, ModelFacts};
-use ckpt::archs::Naming;
 use ckpt::bytes::to_usize;
 use ckpt::canonical::Table;
 use ckpt::document::Inferred;
@@ -55,7 +55,8 @@ pub(super) fn facts(job: &Job<'_>, table: &Table, tied: bool, draft: &mut Draft)
         headers_trained: found.as_ref().and_then(|found| headers_trained(job, table, &found.tokenizer)),
         assume: &assume,
     };
-    let inference = if from_meta { infer::from_params(params, &evidence) } else { infer::from_config(params, &evidence) };
+    let inference =
+        if from_meta { infer::from_params(params, &evidence) } else { infer::from_config(params, &evidence) };
     let Inference { facts, inferred, findings } = inference?;
     let told = |row: infer::Inferred| Inferred { key: row.key, value: row.value, from: row.from };
     draft.inferred.extend(inferred.into_iter().map(told));
