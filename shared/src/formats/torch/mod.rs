@@ -7,6 +7,7 @@
 
 mod call;
 mod describe;
+mod legacy;
 mod numpy;
 mod storages;
 mod tensor;
@@ -19,12 +20,15 @@ use super::zip::{self, Archive, Member};
 use super::{Container, pickle};
 use crate::bytes::{Cursor, ReadAt};
 use crate::facts::{FileId, Finding, Id, limits};
+pub use legacy::is_legacy;
 use storages::{Place, Storages};
 use tensor::Origin;
 use walk::Walk;
 
 /// Bytes of the small records that describe the file.
 const SMALL: u64 = 4096;
+/// Bytes from which the kind of the file is seen.
+const START: u64 = 512;
 
 /// Reads the geometry of a torch file; no tensor data is touched.
 ///
@@ -34,6 +38,15 @@ const SMALL: u64 = 4096;
 /// What leaves no tensors to list: the zip's or the pickle's own damage, [`Id::TorchRecordMissing`] without a
 /// pickle, [`Id::TorchLegacy`] for the tar of 2016. All else is in the container's findings.
 pub fn read(source: &dyn ReadAt, file: FileId) -> Result<Container, Finding> {
+    let start = source.read_vec_at(START.min(source.size()), 0).map_err(|error| super::unreadable(&error, 0))?;
+    if legacy::is_legacy(&start) {
+        return legacy::read(source, file);
+    }
+    if start.get(257..262) == Some(b"ustar".as_slice()) {
+        let message =
+            "the file is a tar, as torch wrote them in 2016, which is not read: load it and save it again with torch";
+        return Err(Finding::new(Id::TorchLegacy, message));
+    }
     let archive = zip::read(source)?;
     let records = Records::new(&archive)?;
     let Some(member) = records.get("data.pkl") else {
