@@ -60,14 +60,10 @@ fn parse(source: &dyn ReadAt, file: FileId, bytes: &[u8]) -> Result<Container, F
 
     let mut storages = Storages::of(&object);
     let mut findings = Findings::default();
-    findings.push(
-        Finding::new(Id::TorchLegacy, "the file is in the format of before torch 1.6, which cannot be mapped")
-            .severity(Severity::Note),
-    );
+    findings
+        .push(Finding::new(Id::TorchLegacy, "the file is in the format of before torch 1.6, which cannot be mapped"));
     place(source, &mut storages, (&list, keys), cursor.offset(), &mut findings)?;
-    let mut container = interpret(&object, root, storages, Origin { file, big_endian: false }, findings);
-    container.format = "torch-legacy";
-    Ok(container)
+    Ok(interpret(&object, root, storages, Origin { file, big_endian: false }, findings))
 }
 
 /// Finds each storage behind the pickles, in the order of the list.
