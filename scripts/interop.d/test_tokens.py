@@ -49,7 +49,7 @@ def test_tiktoken(name, version, hf, fixtures, tmp_path):
     else:
         encoding = vocabularies.tiktoken_encoding((fixtures / name / "mp1" / "tokenizer.model").read_bytes())
     texts = strings.fuzz(COUNT, seed=3, avoid=("<|",)) + [llama.TEXT, "a" * 3000, " " * 500, "\n" * 300]
-    found = support.work(version, "tokenize", hf / name, corpus(tmp_path, texts))
+    found = support.work(version, "token_ids", hf / name, corpus(tmp_path, texts))
     expected = [encoding.encode(text, disallowed_special=()) for text in texts]
     assert differences(texts, found["ids"], expected) == []
     assert differences(texts, found["text"], [encoding.decode(ids) for ids in expected]) == []
@@ -63,7 +63,7 @@ def test_tiktoken_special_tokens(version, hf, fixtures, tmp_path):
     encoding = vocabularies.tiktoken_encoding((fixtures / "tiny-llama3" / "mp1" / "tokenizer.model").read_bytes())
     special = sorted(vocabularies.special_tokens(512))
     texts = special + [f"a{token}b {token}\n{token}" for token in special]
-    found = support.work(version, "tokenize", hf / "tiny-llama3", corpus(tmp_path, texts))
+    found = support.work(version, "token_ids", hf / "tiny-llama3", corpus(tmp_path, texts))
     assert differences(texts, found["ids"], [encoding.encode(text, allowed_special="all") for text in texts]) == []
 
 
@@ -76,7 +76,7 @@ def test_sentencepiece(name, version, hf, fixtures, tmp_path):
     texts = strings.fuzz(COUNT, seed=2, avoid=("<s>", "</s", "<unk>", "<0x")) + [llama.TEXT, "a" * 3000, " " * 500]
     # sentencepiece ends a string at a NUL in some of its calls and not in others: nothing to agree with.
     texts = [text for text in texts if text and "\0" not in text]
-    found = support.work(version, "tokenize", hf / name, corpus(tmp_path, texts))
+    found = support.work(version, "token_ids", hf / name, corpus(tmp_path, texts))
     expected = [encoding.encode(text) for text in texts]
     assert differences(texts, found["ids"], expected) == []
     assert differences(texts, found["text"], [encoding.decode(ids) for ids in expected]) == []
