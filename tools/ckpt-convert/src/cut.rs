@@ -75,7 +75,9 @@ mod tests {
             [(name(1), vec!["a", "b"]), (name(2), vec!["c"]), (name(3), vec!["d"]), (name(4), vec!["e"])]
         );
         let index = String::from_utf8(index(&files).unwrap()).unwrap();
-        assert!(index.starts_with("{\n  \"metadata\": {\n    \"total_size\": 43\n  },\n  \"weight_map\": {\n    \"a\": \"model-00001"));
+        assert!(index.starts_with(
+            "{\n  \"metadata\": {\n    \"total_size\": 43\n  },\n  \"weight_map\": {\n    \"a\": \"model-00001"
+        ));
         assert!(index.ends_with("}\n"));
     }
 

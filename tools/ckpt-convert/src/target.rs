@@ -61,7 +61,8 @@ impl Target {
         let here = place.join(name);
         let source = source.canonicalize().with_context(|| format!("cannot use the source {}", source.display()))?;
         if here.starts_with(&source) {
-            let message = format!("the target {} lies inside the source, which is never written into", target.display());
+            let message =
+                format!("the target {} lies inside the source, which is never written into", target.display());
             return refuse(message, "choose a target beside the source");
         }
         if source.starts_with(&here) {
@@ -221,12 +222,11 @@ pub(crate) fn place(path: &Path, content: &Content, link: Link) -> Result<()> {
                 match fs::hard_link(&to, path) {
                     Ok(()) => Ok(()),
                     Err(error) if error.kind() == std::io::ErrorKind::CrossesDevices => {
-                        let message = format!("{} is on another file system, so there can be no hard link", from.display());
+                        let message =
+                            format!("{} is on another file system, so there can be no hard link", from.display());
                         refuse(message, "choose a target on the same one, or --link sym, or --link copy")
                     }
-                    Err(error) => {
-                        Err(anyhow::Error::new(error).context(format!("cannot link {}", path.display())))
-                    }
+                    Err(error) => Err(anyhow::Error::new(error).context(format!("cannot link {}", path.display()))),
                 }
             }
         },
@@ -323,7 +323,7 @@ pub(crate) fn checklist(folder: &Path, names: &[String], jobs: usize, progress: 
         let mut pool = ckpt::bytes::Pool::new();
         let file = pool.add(path, name.clone());
         let (digest, _) = ckpt::plan::digest::file(&pool, file, &[], Algorithm::Md5, false, progress)?;
-        anyhow::Ok(format!("{digest}  {name}\n"))
+        anyhow::Ok((name.clone(), digest))
     })?;
-    Ok(lines.concat().into_bytes())
+    Ok(crate::metadata::checklist(&lines))
 }

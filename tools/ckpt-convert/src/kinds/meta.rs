@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
-use ckpt::archs::{Arch, Change, Naming, Size, Split};
 use ckpt::archs::llama::ModelFacts;
+use ckpt::archs::{Arch, Change, Naming, Size, Split};
 use ckpt::canonical::{self, Table};
 use ckpt::facts::recipe::RotaryOrder;
 use ckpt::facts::{Finding, Id, Op, Recipe, Tensor};
@@ -32,6 +32,7 @@ const SHIPPED: &[(u64, u64, u64)] = &[
 /// # Errors
 /// What Meta's format cannot hold, by name; those of reading.
 pub(super) fn draft(job: &Job<'_>) -> Result<Draft> {
+    small::holds(job)?;
     let (table, tied) = job.table()?;
     let Some(arch) = table.arch else {
         let help = "`--to safetensors` and `--to torch` take any model as it is";
@@ -59,6 +60,7 @@ pub(super) fn draft(job: &Job<'_>) -> Result<Draft> {
         draft.weights.push(Weights { name: format!("consolidated.{rank:02}.pth"), form: Form::Torch, tensors });
     }
     small::meta(job, &facts, ranks, &mut draft)?;
+    carry::texts(job.checkpoint, "Meta's form", &mut draft);
     draft.checklist = true;
     carry::objects(job.checkpoint, &mut draft);
     Ok(draft)
@@ -124,7 +126,8 @@ impl Ranks<'_> {
         let size = inner.shape.get(axis).copied().unwrap_or(0);
         let share = size.checked_div(count).unwrap_or(0);
         let heads = axis == 0 && change != Change::Same;
-        let whole = share.checked_mul(count) == Some(size) && (!heads || share.is_multiple_of(self.facts.head_dim.max(1)));
+        let whole =
+            share.checked_mul(count) == Some(size) && (!heads || share.is_multiple_of(self.facts.head_dim.max(1)));
         if !whole {
             let message = format!("{} of {:?} cannot be divided among {count} ranks", tensor.name, inner.shape);
             return refuse(message, "choose another number with --mp");
