@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::zip::{self, Archive, Member};
 use super::{Container, pickle};
 use crate::bytes::{Cursor, ReadAt};
-use crate::facts::{FileId, Finding, Id, limits};
+use crate::facts::{FileId, Finding, Id, Severity, limits};
 pub use legacy::is_legacy;
 use storages::{Place, Storages};
 use tensor::Origin;
@@ -63,6 +63,7 @@ pub fn read(source: &dyn ReadAt, file: FileId) -> Result<Container, Finding> {
     let base = if member.is_plain() { member.data } else { 0 };
     let mut cursor = Cursor::new(&bytes, base);
     let (pickle, root) = pickle::read(&mut cursor)?;
+    let behind = cursor.rest().len();
 
     let mut storages = Storages::of(&pickle);
     let mut findings = super::Findings::default();
@@ -70,6 +71,10 @@ pub fn read(source: &dyn ReadAt, file: FileId) -> Result<Container, Finding> {
     if records.get("version").is_none() {
         let message = "the record `version` is missing, without which torch refuses the file";
         findings.push(Finding::new(Id::TorchRecordMissing, message).needed("version", "no such record"));
+    }
+    if behind > 0 {
+        let message = format!("{behind} bytes follow the end of the pickle, which torch never writes");
+        findings.push(Finding::new(Id::PickleInvalid, message).at(cursor.offset()).severity(Severity::Warning));
     }
     records.place(&mut storages, &mut findings);
     let big_endian = metadata.get("byteorder").is_some_and(|order| order == "big");
@@ -223,3 +228,6 @@ impl<'z> Records<'z> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
