@@ -74,11 +74,7 @@ impl Room {
             .expect("a shell");
         let own = self.folder().to_string_lossy().into_owned();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(&own, "[..]");
-        Answer {
-            stdout: text(&output.stdout),
-            stderr: text(&output.stderr),
-            code: output.status.code().unwrap_or(-1),
-        }
+        Answer { stdout: text(&output.stdout), stderr: text(&output.stderr), code: output.status.code().unwrap_or(-1) }
     }
 
     /// Holds every document that was printed, handed to jq or left in a file here against the strict schema.

@@ -480,7 +480,10 @@ fn relative(path: &str) -> Result<(), String> {
 }
 
 fn is_digest(text: &str) -> Result<(), String> {
-    hold(text.len() >= 32 && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte)), "a digest")
+    hold(
+        text.len() >= 32 && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte)),
+        "a digest",
+    )
 }
 
 /// Counts are taken before a filter narrows the findings, so there may be more than are listed.

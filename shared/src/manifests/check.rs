@@ -55,7 +55,8 @@ pub fn check(
     if manifest.files.is_some() {
         let names: BTreeSet<&str> = listed.iter().map(|entry| entry.path.as_str()).collect();
         let added = counted.iter().map(|file| checkpoint.pool.name(*file)).filter(|name| !names.contains(name));
-        let added = added.map(|name| Finding::new(Id::ManifestAdded, "the manifest does not name this file").in_file(name));
+        let added =
+            added.map(|name| Finding::new(Id::ManifestAdded, "the manifest does not name this file").in_file(name));
         checked.findings.extend(added);
     }
 

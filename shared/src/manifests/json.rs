@@ -77,11 +77,11 @@ pub(super) fn read(text: &[u8], path: Option<&Path>, manifest: &str) -> Result<M
 fn made(hash: Hash) -> Result<Manifest, String> {
     let algorithm = Algorithm::from_name(&hash.algorithm)
         .ok_or_else(|| format!("the manifest is made with {:?}, which is not known here", hash.algorithm))?;
-    let names =
-        Names::from_name(&hash.names).ok_or_else(|| format!("the manifest's names are {:?}", hash.names))?;
+    let names = Names::from_name(&hash.names).ok_or_else(|| format!("the manifest's names are {:?}", hash.names))?;
     let digests = hash.tensors.iter().flatten().map(|tensor| &tensor.digest);
     let digests = digests.chain(hash.files.iter().flatten().map(|file| &file.digest));
-    if let Some(digest) = digests.chain(&hash.root).chain(&hash.files_root).find(|digest| !is_digest(digest, algorithm)) {
+    if let Some(digest) = digests.chain(&hash.root).chain(&hash.files_root).find(|digest| !is_digest(digest, algorithm))
+    {
         return Err(format!("{digest:?} in the manifest is no {} digest", algorithm.name()));
     }
     let tensors = hash.tensors.map(|tensors| {

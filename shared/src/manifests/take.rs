@@ -97,7 +97,8 @@ pub fn take(checkpoint: &Checkpoint, ask: &Ask<'_>, jobs: usize, progress: &Prog
     }
     if ask.files {
         let name = |file: FileId| checkpoint.pool.name(file).to_owned();
-        let line = |(file, whole): (&FileId, Whole)| FileLine { path: name(*file), size: whole.size, digest: whole.digest };
+        let line =
+            |(file, whole): (&FileId, Whole)| FileLine { path: name(*file), size: whole.size, digest: whole.digest };
         let lines: Vec<FileLine> = files.iter().zip(wholes).map(line).collect();
         let root = lines::files_root(ask.algorithm, &lines)?;
         taken.files = Some((lines, root));
@@ -124,7 +125,8 @@ pub(super) fn table(
     };
     let mut names: Vec<&str> = table.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
     names.sort_unstable();
-    if let Some(name) = names.windows(2).find_map(|pair| if let [a, b] = pair { (a == b).then_some(*a) } else { None }) {
+    if let Some(name) = names.windows(2).find_map(|pair| if let [a, b] = pair { (a == b).then_some(*a) } else { None })
+    {
         bail!(Finding::new(Id::TensorDuplicate, "two tensors end with this name").tensor(name));
     }
     let absent = table.tensors.iter().find_map(|tensor| Some((tensor, tensor.recipe.absent()?)));

@@ -112,8 +112,14 @@ mod tests {
         assert_eq!(findings, []);
         let read: Vec<_> = entries.iter().map(|entry| (entry.path.as_str(), entry.algorithm)).collect();
         let md5 = Algorithm::Md5;
-        let wanted =
-            [("a b", md5), ("bin", md5), ("./Upper", md5), ("x (1) = y", Algorithm::Sha256), ("a\nb", md5), ("c\\d", md5)];
+        let wanted = [
+            ("a b", md5),
+            ("bin", md5),
+            ("./Upper", md5),
+            ("x (1) = y", Algorithm::Sha256),
+            ("a\nb", md5),
+            ("c\\d", md5),
+        ];
         assert_eq!(read, wanted);
         assert!(entries.iter().all(|entry| entry.digest == MD5 || entry.digest == sha));
     }

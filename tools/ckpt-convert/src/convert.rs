@@ -131,7 +131,6 @@ fn write(job: &Job<'_>, draft: &mut Draft, out: &Path) -> Result<Vec<Written>> {
         let weights = draft.weights.iter().map(|weights| weights.name.clone());
         let mut names: Vec<String> = draft.files.keys().cloned().chain(weights).collect();
         names.sort();
-        progress.expect(large);
         let list = target::checklist(&folder, &names, jobs, progress)?;
         target::place(&folder.join("checklist.chk"), &crate::draft::Content::Made(list), options.link)?;
     }

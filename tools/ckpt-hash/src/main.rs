@@ -1,8 +1,8 @@
 //! ckpt-hash: is it the same as before, is it the same as that one? Digests of files, of tensors, of the model.
 
 mod check;
-mod own;
 mod options;
+mod own;
 mod report;
 mod take;
 
@@ -17,7 +17,8 @@ use options::Options;
 
 impl Tool for Options {
     const NAME: &'static str = "ckpt-hash";
-    const ABOUT: &'static str = "Is it the same as before, is it the same as that one? Digests of files, tensors and the model";
+    const ABOUT: &'static str =
+        "Is it the same as before, is it the same as that one? Digests of files, tensors and the model";
     const EXAMPLES: &'static [Example] = options::EXAMPLES;
 
     fn paths(&self) -> Vec<PathBuf> {

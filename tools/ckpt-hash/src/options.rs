@@ -11,7 +11,10 @@ pub(crate) const EXAMPLES: &[Example] = &[
     ("ckpt-hash model > model.json", "digests of every file and tensor, and a root over each"),
     ("ckpt-hash --check model.json model", "what is unchanged, changed, missing, added"),
     ("ckpt-hash --canonical --brief meta hf | jq -r .hash.root", "the same model has the same root in every layout"),
-    ("cd model && ckpt-hash --format sha256sum . > SUMS.sha256 && sha256sum -c SUMS.sha256", "the digests of files alone"),
+    (
+        "cd model && ckpt-hash --format sha256sum . > SUMS.sha256 && sha256sum -c SUMS.sha256",
+        "the digests of files alone",
+    ),
 ];
 
 /// How the answer is written.

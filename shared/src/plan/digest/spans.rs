@@ -74,9 +74,9 @@ mod tests {
             let mut digests = Spans::new(&spans, Algorithm::Sha256);
             let digested: u64 = file.chunks(step).enumerate().map(|(n, c)| digests.update((n * step) as u64, c)).sum();
             assert_eq!(digested, spans.iter().map(|span| span.bytes).sum::<u64>());
-            let wanted = spans.iter().map(|span| {
-                Algorithm::Sha256.of(&file[span.offset as usize..(span.offset + span.bytes) as usize])
-            });
+            let wanted = spans
+                .iter()
+                .map(|span| Algorithm::Sha256.of(&file[span.offset as usize..(span.offset + span.bytes) as usize]));
             assert_eq!(digests.finish(), wanted.collect::<Vec<_>>());
         }
     }
