@@ -3,7 +3,7 @@
 //!
 //! Modules stand on floors, and each uses only floors below its own (a test holds that); `shared/README.md` is
 //! the map. 0 [`facts`] · 1 [`bytes`] · 2 [`formats`], [`archs`], [`tokenizers`], [`digests`] · 3 [`layouts`] ·
-//! 4 [`plan`], [`canonical`] · 5 [`document`], [`cli`].
+//! 4 [`plan`], [`canonical`], [`manifests`] · 5 [`document`], [`cli`].
 
 #![cfg_attr(
     test,
@@ -29,5 +29,6 @@ pub mod document;
 pub mod facts;
 pub mod formats;
 pub mod layouts;
+pub mod manifests;
 pub mod plan;
 pub mod tokenizers;

@@ -32,7 +32,10 @@ pub fn main<T: Tool>() -> ExitCode {
             TROUBLE
         }
         Line::Run(line) => {
-            let (tool, common) = *line;
+            let (tool, mut common) = *line;
+            if common.paths.is_empty() && common.paths_from.is_none() {
+                common.paths = tool.paths();
+            }
             let voice = Voice::new(T::NAME, common.quiet, Style::new(common.colors(on_terminal)));
             start(&tool, &common, Arc::new(voice))
         }

@@ -1,5 +1,6 @@
 //! Patterns of tensor names: `*` any run of characters, dots included; `?` one; `[a-z]` one of these, `[!a-z]` none.
 
+use std::fmt;
 use std::str::{Chars, FromStr};
 
 /// A pattern. A backslash takes the next character as it is; a name equal to the pattern always matches.
@@ -46,6 +47,13 @@ impl FromStr for Glob {
             });
         }
         Ok(Glob { text: text.to_owned(), pieces })
+    }
+}
+
+impl fmt::Display for Glob {
+    /// As it was typed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
     }
 }
 

@@ -52,7 +52,7 @@ pub mod style;
 mod values;
 mod voice;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use context::Context;
 pub use failure::{Refusal, Usage, finding, record};
@@ -83,6 +83,11 @@ pub trait Tool: clap::Args {
     fn instead(&self, style: Style) -> anyhow::Result<Option<String>> {
         let _ = style;
         Ok(None)
+    }
+
+    /// Paths to look at where the command line names none; if there are any, stdin is not read unless `-` asks for it.
+    fn paths(&self) -> Vec<PathBuf> {
+        Vec::new()
     }
 
     /// Looks at the command line before the work begins; `inputs` is empty unless the tool [gathers](Tool::GATHERS).

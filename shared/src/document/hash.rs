@@ -64,6 +64,14 @@ pub struct FileDigest {
 pub struct Check {
     /// The manifest, as it was typed.
     pub manifest: String,
+    /// Files, tensors and lone roots that are as the manifest says.
+    pub unchanged: u64,
+    /// Those that are there and not as it says.
+    pub changed: u64,
+    /// Those that it names and that are not there.
+    pub missing: u64,
+    /// Those that are there and that it does not name.
+    pub added: u64,
     /// How many findings there are of each severity.
     pub counts: Counts,
     /// What is missing, added or changed.

@@ -94,8 +94,9 @@ rules! {
     ZipLeading            "zip-leading"             Error   Structure "bytes stand before a zip's first member, which torch refuses";
     TorchRecordMissing    "torch-record-missing"    Error   Structure "a torch file lacks a record that its pickle needs";
     TorchStorageShort     "torch-storage-short"     Error   Structure "a storage record is smaller than its tensors need";
+    TorchStorageLong      "torch-storage-long"      Error   Structure "a storage record is larger than the pickle says, and torch loads it only when it maps the file";
     TorchByteorder        "torch-byteorder"         Warning Structure "a torch file is big-endian, which torch itself reads wrongly for newer dtypes";
-    TorchLegacy           "torch-legacy"            Error   Structure "a torch file is in the format of before version 1.6";
+    TorchLegacy           "torch-legacy"            Note    Structure "a torch file is in the format of before version 1.6";
     PickleInvalid         "pickle-invalid"          Error   Structure "a pickle breaks its own format";
     PickleTensor          "pickle-tensor"           Error   Structure "a tensor in a pickle is not described as torch does it";
     PickleUnknownClass    "pickle-unknown-class"    Note    Structure "a pickle names classes that are not torch's; they were kept as data";

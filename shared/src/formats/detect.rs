@@ -1,5 +1,6 @@
 //! What a file is, by its first bytes; names lie, and `.bin` says nothing.
 
+use super::torch;
 use crate::bytes::ReadAt;
 use crate::facts::{Finding, Id, limits};
 
@@ -41,6 +42,8 @@ const ROWS: &[(Format, &str, &[u8], &str)] = &[
 
 /// Bytes looked at: a tar says so at 257, a zip polyglot no later.
 const HEAD: u64 = 512;
+/// Bytes of a zip's end record without a comment (APPNOTE.TXT 4.3.16).
+const ZIP_END: u64 = 22;
 
 impl Format {
     /// The name used in documents.
@@ -58,13 +61,14 @@ impl Format {
     /// The finding for a format that is recognised and not read.
     pub fn refusal(self) -> Finding {
         let reader = match self {
-            Format::TorchLegacy => "torch.load reads it, and torch.save writes today's form",
             Format::Pickle => "its framework's own loader reads it",
             Format::Tar => "unpack it with tar, or load it with NeMo or torch",
             other => ROWS.iter().find(|row| row.0 == other).map_or("", |row| row.3),
         };
-        let id = if self == Format::TorchLegacy { Id::TorchLegacy } else { Id::Unsupported };
-        Finding::new(id, format!("this is a {} file, which is recognised but not read here; {reader}", self.name()))
+        Finding::new(
+            Id::Unsupported,
+            format!("this is a {} file, which is recognised but not read here; {reader}", self.name()),
+        )
     }
 }
 
@@ -91,10 +95,11 @@ pub fn detect(source: &dyn ReadAt) -> Result<Format, Finding> {
     if let Some(finding) = not_weights(&head) {
         return Err(finding);
     }
-    if let [0x80, 2..=5, rest @ ..] = head.as_slice() {
-        // LONG1 of ten bytes: the magic number of torch's legacy files (`torch/serialization.py`, MAGIC_NUMBER).
-        let legacy = rest.starts_with(b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19");
-        return Ok(if legacy { Format::TorchLegacy } else { Format::Pickle });
+    if torch::is_legacy(&head) {
+        return Ok(Format::TorchLegacy);
+    }
+    if matches!(head.as_slice(), [0x80, 2..=5, ..]) {
+        return Ok(Format::Pickle);
     }
     // The reference reader tolerates spaces before the brace; a length that cannot be is still a safetensors file
     // with a damaged length if its JSON follows.
@@ -103,6 +108,11 @@ pub fn detect(source: &dyn ReadAt) -> Result<Format, Finding> {
     let plausible = length <= limits::SAFETENSORS_HEADER && (size < 16 || json.starts_with(b"{"));
     if plausible || json.starts_with(b"{\"") {
         return Ok(Format::Safetensors);
+    }
+    // A zip is found from its end; its reader says that something stands before it.
+    let end = size.checked_sub(ZIP_END).and_then(|at| source.read_vec_at(ZIP_END, at).ok());
+    if end.is_some_and(|end| end.starts_with(b"PK\x05\x06")) {
+        return Ok(Format::Torch);
     }
     let start = String::from_utf8_lossy(head.get(..head.len().min(16)).unwrap_or_default()).into_owned();
     Err(Finding::new(Id::FileUnknown, "the file is of no known weight format")
@@ -155,6 +165,7 @@ mod tests {
         assert_eq!(of(b"GGUF\x03\0\0\0"), Ok(Format::Gguf));
         assert_eq!(of(b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."), Ok(Format::TorchLegacy));
         assert_eq!(of(b"\x80\x04\x95abc"), Ok(Format::Pickle));
+        assert_eq!(of(&[b"so".as_slice(), b"PK\x05\x06", &[0; 18]].concat()), Ok(Format::Torch));
         assert_eq!(of(b"\x02\0\0\0\0\0\0\0{}"), Ok(Format::Safetensors));
         assert_eq!(of(b"\xff\xff\xff\xff\xff\xff\xff\x7f{\"a\":{}}"), Ok(Format::Safetensors));
     }

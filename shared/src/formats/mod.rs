@@ -71,7 +71,7 @@ pub fn open(source: &dyn ReadAt, file: FileId) -> Result<(Format, Container), Fi
     let format = detect::detect(source)?;
     let container = match format {
         Format::Safetensors => safetensors::read(source, file)?,
-        Format::Torch => torch::read(source, file)?,
+        Format::Torch | Format::TorchLegacy => torch::read(source, file)?,
         other => return Err(other.refusal()),
     };
     let format = if container.script { Format::TorchScript } else { format };

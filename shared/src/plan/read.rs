@@ -30,6 +30,11 @@ impl<'a> Reader<'a> {
         Reader { pool, overflowed: AtomicU64::new(0) }
     }
 
+    /// The files read from.
+    pub fn pool(&self) -> &'a Pool {
+        self.pool
+    }
+
     /// Finite values that became infinite by a cast so far.
     pub fn overflowed(&self) -> u64 {
         self.overflowed.load(Ordering::Relaxed)

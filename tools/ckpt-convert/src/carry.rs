@@ -17,6 +17,20 @@ const TRAINING: &[&str] = &[
     "scaler.pt",
 ];
 
+/// Texts about a model, by their names up to the first dot.
+const TEXTS: &[&str] = &["README", "LICENSE", "NOTICE", "USE_POLICY", "USE-POLICY", "COPYING", "CITATION"];
+
+/// Settings of Hugging Face's form that Meta's says nothing of.
+const SETTINGS: &[&str] = &[
+    "generation_config.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "preprocessor_config.json",
+];
+
 /// Carries every small file on top of the source that the draft does not make itself. Weights, their indexes and
 /// training state stay; they and folders are listed as lost.
 pub(crate) fn files(checkpoint: &Checkpoint, draft: &mut Draft) {
@@ -41,6 +55,20 @@ pub(crate) fn files(checkpoint: &Checkpoint, draft: &mut Draft) {
         // The hub's copy of Meta's files is another checkpoint, not a part of this one.
         let what = if folder == "original" { "another layout of the same model" } else { "a folder" };
         draft.lost.push(format!("{folder}/: {what} beside the weights"));
+    }
+}
+
+/// Carries the texts that speak of the model, and lists the small files that the target's form has no place for.
+pub(crate) fn texts(checkpoint: &Checkpoint, form: &str, draft: &mut Draft) {
+    let weights = checkpoint.weights.to_string_lossy();
+    for entry in &checkpoint.files {
+        let own = entry.name.strip_prefix(&*weights).unwrap_or(&entry.name);
+        let stem = own.split('.').next().unwrap_or(own).to_ascii_uppercase();
+        if TEXTS.contains(&stem.as_str()) {
+            draft.files.entry(own.to_owned()).or_insert_with(|| Content::Copied(entry.path.clone()));
+        } else if SETTINGS.contains(&own) && !draft.files.contains_key(own) {
+            draft.lost.push(format!("{own}: {form} has no place for it"));
+        }
     }
 }
 

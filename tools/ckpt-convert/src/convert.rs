@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use ckpt::cli::{Context, Role, Style, Table, style};
-use ckpt::document::{Convert, Document, Inferred, Source, Status, Written};
+use ckpt::cli::Context;
+use ckpt::document::{Convert, Document, Source, Status, Written};
 use ckpt::facts::dtype::Kind as Meaning;
 use ckpt::facts::{Dtype, Op, Recipe, Tensor};
 use ckpt::layouts::{Checkpoint, Layout};
@@ -131,7 +131,6 @@ fn write(job: &Job<'_>, draft: &mut Draft, out: &Path) -> Result<Vec<Written>> {
         let weights = draft.weights.iter().map(|weights| weights.name.clone());
         let mut names: Vec<String> = draft.files.keys().cloned().chain(weights).collect();
         names.sort();
-        progress.expect(large);
         let list = target::checklist(&folder, &names, jobs, progress)?;
         target::place(&folder.join("checklist.chk"), &crate::draft::Content::Made(list), options.link)?;
     }
@@ -153,7 +152,7 @@ fn in_place(job: &Job<'_>, draft: &mut Draft) -> Result<Vec<Written>> {
             std::fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
         }
         target::add(&path, content, job.options.link)?;
-        let size = std::fs::metadata(&path).map(|data| data.len()).unwrap_or(0);
+        let size = std::fs::metadata(&path).map_or(0, |data| data.len());
         written.push(Written { path: name.clone(), size });
     }
     Ok(written)
@@ -178,40 +177,4 @@ fn listing(folder: &Path) -> Result<Vec<Written>> {
     walk(folder, folder, &mut files).with_context(|| format!("cannot list {}", folder.display()))?;
     files.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(files)
-}
-
-/// The report for people.
-pub(crate) fn report(document: &Document, style: Style) -> String {
-    let mut text = style.title(&document.path, document.status);
-    text.push('\n');
-    let Some(convert) = document.convert.as_ref().and_then(|section| section.own()) else {
-        text.push_str("  not converted\n");
-        return text;
-    };
-    let mut head = Table::new();
-    head.field("to", convert.to.clone());
-    head.field("from", convert.source.path.clone());
-    text.push_str(&head.render(style, 2));
-    section(&mut text, style, "inferred", &convert.inferred, |row: &Inferred| {
-        format!("{} = {}  ({})", row.key, row.value, row.from)
-    });
-    section(&mut text, style, "written", &convert.written, |row| format!("{}  {}", row.path, style::bytes(row.size)));
-    if let Some(plan) = &convert.plan {
-        section(&mut text, style, "would be written", plan, |row| {
-            let size = row.size.map_or_else(|| "size unknown".to_owned(), style::bytes);
-            format!("{}  {size}  {}", row.path, style::plural(ckpt::bytes::to_u64(row.tensors.len()), "tensor"))
-        });
-    }
-    section(&mut text, style, "lost", &convert.lost, Clone::clone);
-    text
-}
-
-fn section<T>(text: &mut String, style: Style, title: &str, rows: &[T], line: impl Fn(&T) -> String) {
-    if rows.is_empty() {
-        return;
-    }
-    text.push_str(&format!("  {}\n", style.paint(Role::Faint, title)));
-    for row in rows {
-        text.push_str(&format!("    {}\n", style.paint(Role::Plain, line(row))));
-    }
 }

@@ -5,9 +5,9 @@ mod convert;
 mod cut;
 mod draft;
 mod kinds;
-#[allow(dead_code, unused_imports, reason = "called by the conversions once they write the small files")]
 mod metadata;
 mod options;
+mod report;
 mod target;
 
 use std::process::ExitCode;

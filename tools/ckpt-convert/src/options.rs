@@ -153,7 +153,7 @@ impl Tool for Options {
     }
 
     fn report(&self, document: &Document, style: Style) -> String {
-        crate::convert::report(document, style)
+        crate::report::report(document, style)
     }
 }
 

@@ -318,12 +318,10 @@ pub(crate) fn prove(
 /// # Errors
 /// Those of reading the files again.
 pub(crate) fn checklist(folder: &Path, names: &[String], jobs: usize, progress: &Progress) -> Result<Vec<u8>> {
-    let lines = work::map(jobs, names, |name| {
-        let path = folder.join(name);
-        let mut pool = ckpt::bytes::Pool::new();
-        let file = pool.add(path, name.clone());
-        let (digest, _) = ckpt::plan::digest::file(&pool, file, &[], Algorithm::Md5, false, progress)?;
-        anyhow::Ok(format!("{digest}  {name}\n"))
-    })?;
-    Ok(lines.concat().into_bytes())
+    let mut pool = ckpt::bytes::Pool::new();
+    let files: Vec<_> = names.iter().map(|name| pool.add(folder.join(name), name.clone())).collect();
+    let taken = ckpt::plan::digest::take(&Reader::new(&pool), &files, &[], Algorithm::Md5, jobs, progress)?;
+    let digests = taken.files.into_iter().map(|whole| whole.digest);
+    let lines: Vec<(String, String)> = names.iter().cloned().zip(digests).collect();
+    Ok(crate::metadata::checklist(&lines))
 }

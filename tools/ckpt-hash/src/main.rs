@@ -1,3 +1,54 @@
-//! ckpt-hash.
+//! ckpt-hash: is it the same as before, is it the same as that one? Digests of files, of tensors, of the model.
 
-fn main() {}
+mod check;
+mod options;
+mod own;
+mod report;
+mod take;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Result;
+use ckpt::cli::{self, Context, Example, Style, Tool};
+use ckpt::document::{Document, Status};
+
+use options::Options;
+
+impl Tool for Options {
+    const NAME: &'static str = "ckpt-hash";
+    const ABOUT: &'static str =
+        "Is it the same as before, is it the same as that one? Digests of files, tensors and the model";
+    const EXAMPLES: &'static [Example] = options::EXAMPLES;
+
+    fn paths(&self) -> Vec<PathBuf> {
+        self.check.as_deref().map(check::folder).into_iter().collect()
+    }
+
+    fn prepare(&self, _: &[Document], _: &Context) -> Result<()> {
+        check::prepare(self)
+    }
+
+    fn run(&self, document: &mut Document, context: &Context) -> Result<Status> {
+        match &self.check {
+            Some(manifest) => check::run(self, manifest, document, context),
+            None => take::run(self, document, context),
+        }
+    }
+
+    fn report(&self, document: &Document, style: Style) -> String {
+        report::text(document, style)
+    }
+
+    fn format(&self) -> Option<fn(&Self, &Document) -> String> {
+        self.lists_files_only().then_some(|_, document| report::sums(document))
+    }
+
+    fn output(&self) -> Option<&Path> {
+        self.output.as_deref()
+    }
+}
+
+fn main() -> ExitCode {
+    cli::main::<Options>()
+}

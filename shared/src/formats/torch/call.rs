@@ -78,27 +78,36 @@ impl<'p> Walk<'p, '_> {
     fn rebuild(&mut self, node: Node, function: &'p Global<'_>, args: &'p [Node]) -> Result<bool, Reason> {
         let mut extra = Vec::new();
         let (mut function, mut args) = (function, args);
+        let mut class = None;
         // A subclass wraps the call that makes its data: unwrap until the call itself.
         for _ in 0..WRAPPED {
             if function.name != "_rebuild_from_type_v2" {
                 break;
             }
-            let [inner, class, inner_args, state, ..] = args else { return Err(reason("it has too few arguments")) };
+            let [inner, subclass, inner_args, state, ..] = args else { return Err(reason("it has too few arguments")) };
             let inner = self.pickle.global(*inner).ok_or_else(|| reason("it is made by something unnamed"))?;
             let inner_args = self.pickle.sequence(*inner_args).ok_or_else(|| reason("it has no arguments"))?;
             extra.extend(self.state(*state));
             if inner.name == "_rebuild_wrapper_subclass" {
-                self.wrapper(*class, inner_args);
+                self.wrapper(*subclass, inner_args);
                 self.parts(node, extra);
                 return Ok(true);
             }
+            class = Some(*subclass);
             (function, args) = (inner, inner_args);
         }
-        let handled = self.simple(&function.name, args, &mut extra)?;
-        if handled {
+        if self.simple(&function.name, args, &mut extra)? {
             self.parts(node, extra);
+            return Ok(true);
         }
-        Ok(handled)
+        // Made by the subclass's own function: its parts are in its state, or else in the arguments.
+        let Some(class) = class else { return Ok(false) };
+        self.object(Json::from(describe::class(self.pickle, class)));
+        if extra.is_empty() {
+            extra = args.iter().enumerate().map(|(index, arg)| (Key::Index(index), *arg)).collect();
+        }
+        self.parts(node, extra);
+        Ok(true)
     }
 
     /// A call that is not wrapped in another. What it leaves to visit is put into `extra`.

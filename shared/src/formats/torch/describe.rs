@@ -3,7 +3,7 @@
 use serde_json::Value as Json;
 
 use crate::facts::Dtype;
-use crate::formats::pickle::{Node, Object, Pickle, Value};
+use crate::formats::pickle::{Global, Node, Object, Pickle, Value};
 
 /// Characters of a text that are kept.
 const TEXT: usize = 10_000;
@@ -67,9 +67,19 @@ pub(super) fn small(pickle: &Pickle<'_>, object: &Object) -> Option<Json> {
     })
 }
 
+/// The class or function at a node; old files of whole models name their classes by a persistent id, with the source
+/// beside the class.
+pub(super) fn callee<'p, 'a>(pickle: &'p Pickle<'a>, node: Node) -> Option<&'p Global<'a>> {
+    let Value::Persistent(id) = pickle.get(node) else { return pickle.global(node) };
+    match pickle.sequence(*id)? {
+        [kind, class, ..] if pickle.str(*kind) == Some("module") => pickle.global(*class),
+        _ => None,
+    }
+}
+
 /// The name of an object's class, in angle brackets.
 pub(super) fn class(pickle: &Pickle<'_>, node: Node) -> String {
-    match pickle.global(node) {
+    match callee(pickle, node) {
         Some(class) => format!("<{}.{}>", class.module, class.name),
         None => "<object>".to_owned(),
     }

@@ -7,33 +7,45 @@
 
 mod call;
 mod describe;
+mod legacy;
 mod numpy;
 mod storages;
 mod tensor;
 mod walk;
 pub mod write;
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 
 use super::zip::{self, Archive, Member};
 use super::{Container, pickle};
 use crate::bytes::{Cursor, ReadAt};
-use crate::facts::{FileId, Finding, Id, limits};
+use crate::facts::{FileId, Finding, Id, Severity, limits};
+pub use legacy::is_legacy;
 use storages::{Place, Storages};
 use tensor::Origin;
 use walk::Walk;
 
 /// Bytes of the small records that describe the file.
 const SMALL: u64 = 4096;
+/// Bytes from which the kind of the file is seen.
+const START: u64 = 512;
 
 /// Reads the geometry of a torch file; no tensor data is touched.
 ///
-/// Format names are `torch-zip`, `torchscript` and `torch-legacy`.
-///
 /// # Errors
 /// What leaves no tensors to list: the zip's or the pickle's own damage, [`Id::TorchRecordMissing`] without a
-/// pickle, [`Id::TorchLegacy`] for the tar of 2016. All else is in the container's findings.
+/// pickle, [`Id::Unsupported`] for the tar of 2016 and for exported programs. All else is in the container's findings.
 pub fn read(source: &dyn ReadAt, file: FileId) -> Result<Container, Finding> {
+    let start = source.read_vec_at(START.min(source.size()), 0).map_err(|error| super::unreadable(&error, 0))?;
+    if legacy::is_legacy(&start) {
+        return legacy::read(source, file);
+    }
+    if start.get(257..262) == Some(b"ustar".as_slice()) {
+        let message =
+            "the file is a tar, as torch wrote them in 2016, which is not read: load it and save it again with torch";
+        return Err(Finding::new(Id::Unsupported, message));
+    }
     let archive = zip::read(source)?;
     let records = Records::new(&archive)?;
     let Some(member) = records.get("data.pkl") else {
@@ -51,6 +63,7 @@ pub fn read(source: &dyn ReadAt, file: FileId) -> Result<Container, Finding> {
     let base = if member.is_plain() { member.data } else { 0 };
     let mut cursor = Cursor::new(&bytes, base);
     let (pickle, root) = pickle::read(&mut cursor)?;
+    let behind = cursor.rest().len();
 
     let mut storages = Storages::of(&pickle);
     let mut findings = super::Findings::default();
@@ -58,6 +71,10 @@ pub fn read(source: &dyn ReadAt, file: FileId) -> Result<Container, Finding> {
     if records.get("version").is_none() {
         let message = "the record `version` is missing, without which torch refuses the file";
         findings.push(Finding::new(Id::TorchRecordMissing, message).needed("version", "no such record"));
+    }
+    if behind > 0 {
+        let message = format!("{behind} bytes follow the end of the pickle, which torch never writes");
+        findings.push(Finding::new(Id::PickleInvalid, message).at(cursor.offset()).severity(Severity::Warning));
     }
     records.place(&mut storages, &mut findings);
     let big_endian = metadata.get("byteorder").is_some_and(|order| order == "big");
@@ -85,7 +102,7 @@ fn interpret(
     let mut walk = Walk::new(pickle, storages, origin);
     walk.findings = findings;
     walk.run(root);
-    short_storages(&walk.storages, &mut walk.findings);
+    odd_storages(&walk.storages, &mut walk.findings);
     let (globals, unknown) = walk::classes(pickle);
     if !unknown.is_empty() {
         let names: Vec<&str> = unknown.iter().take(20).map(String::as_str).collect();
@@ -116,20 +133,19 @@ fn interpret(
     }
 }
 
-/// Storages that are shorter than they say, though no tensor needs what is missing: torch refuses them all the same.
-fn short_storages(storages: &Storages, findings: &mut super::Findings) {
+/// Storages that have not the size the pickle says, unless a tensor has said so already: torch refuses them even if
+/// all its tensors are there.
+fn odd_storages(storages: &Storages, findings: &mut super::Findings) {
     for entry in &storages.entries {
-        if let Place::File { offset, bytes, .. } = entry.place
-            && bytes < entry.declared
-            && entry.end() <= bytes
-        {
-            let message = format!("the storage {} is shorter than the pickle says, and torch refuses it", entry.key);
-            findings.push(
-                Finding::new(Id::TorchStorageShort, message)
-                    .at(offset)
-                    .needed(format!("{} bytes", entry.declared), format!("{bytes} bytes")),
-            );
-        }
+        let Place::File { offset, bytes, .. } = entry.place else { continue };
+        let (id, what) = match bytes.cmp(&entry.declared) {
+            Ordering::Less if entry.end() <= bytes => (Id::TorchStorageShort, "shorter"),
+            Ordering::Greater => (Id::TorchStorageLong, "longer"),
+            Ordering::Less | Ordering::Equal => continue,
+        };
+        let message = format!("the storage {} is {what} than the pickle says, and torch refuses it", entry.key);
+        let sizes = (format!("{} bytes", entry.declared), format!("{bytes} bytes"));
+        findings.push(Finding::new(id, message).at(offset).needed(sizes.0, sizes.1));
     }
 }
 
@@ -212,3 +228,6 @@ impl<'z> Records<'z> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -160,7 +160,7 @@ impl<'p, 'a> Walk<'p, 'a> {
             return self.object(json);
         }
         let args = self.pickle.sequence(object.args).unwrap_or_default();
-        let known = match self.pickle.global(object.class) {
+        let known = match describe::callee(self.pickle, object.class) {
             Some(function) => self.call(node, object, function, args),
             None => Ok(false),
         };

@@ -119,4 +119,4 @@ pub fn contents(source: &dyn ReadAt, member: &Member, limit: u64) -> Result<Vec<
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

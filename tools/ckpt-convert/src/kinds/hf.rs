@@ -27,6 +27,7 @@ pub(super) fn draft(job: &Job<'_>) -> Result<Draft> {
     if table.arch.is_some() && job.checkpoint.layout != ckpt::layouts::Layout::Hf {
         let facts = small::facts(job, &table, tied, &mut draft)?;
         small::hf(job, &facts, &mut draft)?;
+        carry::texts(job.checkpoint, "Hugging Face's form", &mut draft);
     } else if is_hf(job.checkpoint) {
         // The same form again: what its files say stays as they say it, and so do the names.
         if says_tied(job.checkpoint) != Some(true) {

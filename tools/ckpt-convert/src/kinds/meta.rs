@@ -32,6 +32,7 @@ const SHIPPED: &[(u64, u64, u64)] = &[
 /// # Errors
 /// What Meta's format cannot hold, by name; those of reading.
 pub(super) fn draft(job: &Job<'_>) -> Result<Draft> {
+    small::holds(job)?;
     let (table, tied) = job.table()?;
     let Some(arch) = table.arch else {
         let help = "`--to safetensors` and `--to torch` take any model as it is";
@@ -59,6 +60,7 @@ pub(super) fn draft(job: &Job<'_>) -> Result<Draft> {
         draft.weights.push(Weights { name: format!("consolidated.{rank:02}.pth"), form: Form::Torch, tensors });
     }
     small::meta(job, &facts, ranks, &mut draft)?;
+    carry::texts(job.checkpoint, "Meta's form", &mut draft);
     draft.checklist = true;
     carry::objects(job.checkpoint, &mut draft);
     Ok(draft)

@@ -4,18 +4,21 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
 use ckpt::archs::Naming;
+use ckpt::archs::llama::ModelFacts;
 use ckpt::archs::llama::infer::{self, Evidence, Inference};
-use ckpt::archs::llama::{Generation, ModelFacts};
 use ckpt::bytes::to_usize;
 use ckpt::canonical::Table;
+use ckpt::cli::{Refusal, Usage};
 use ckpt::document::Inferred;
 use ckpt::facts::{Dtype, Finding, Id, Tensor};
 use ckpt::plan::blocks::Block;
 use ckpt::tokenizers::Tokenizer;
+use ckpt::tokenizers::json::{self, MergeForm};
 use serde_json::Value;
 
 use super::{Job, hf::main_dtype, tokenizer};
 use crate::draft::{Content, Draft};
+use crate::metadata::{self, Release, Tokens};
 use crate::options::refuse;
 
 /// Works out the facts of a Llama model and notes in the draft how.
@@ -119,10 +122,135 @@ pub(super) fn retype(job: &Job<'_>, draft: &mut Draft) {
     draft.make("config.json", text);
 }
 
-pub(super) fn hf(_job: &Job<'_>, _facts: &ModelFacts, _draft: &mut Draft) -> Result<()> {
+/// The release whose files are to be matched, if one was named.
+///
+/// # Errors
+/// For a name that is not known, or a model that is not that release.
+fn release(job: &Job<'_>, facts: &ModelFacts) -> Result<Option<&'static Release>> {
+    let Some(name) = &job.options.match_release else { return Ok(None) };
+    let known = metadata::find_release(name).map_err(Usage)?;
+    match known.differs(facts) {
+        Some(difference) => refuse(difference, "leave --match-release out, or correct what is wrong with --assume"),
+        None => Ok(Some(known)),
+    }
+}
+
+/// Makes the small files of Hugging Face's form.
+///
+/// # Errors
+/// A tokenizer that cannot be read; a release that is not this model.
+pub(super) fn hf(job: &Job<'_>, facts: &ModelFacts, draft: &mut Draft) -> Result<()> {
+    let release = release(job, facts)?;
+    draft.make("config.json", metadata::config(facts, release));
+    draft.make("generation_config.json", metadata::generation_config(facts, release));
+    let Some(found) = tokenizer::model(job.checkpoint)? else {
+        // A tokenizer in Hugging Face's own form goes along as it is.
+        for name in ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"] {
+            if let Some(path) = job.checkpoint.root_file(name) {
+                draft.files.insert(name.to_owned(), Content::Copied(path));
+            }
+        }
+        return Ok(());
+    };
+    let (json, tokens) = match &found.tokenizer {
+        Tokenizer::Tiktoken(ranks) => {
+            let tokens = Tokens::of_ranks(ranks, facts);
+            let names: Vec<String> = tokens.added.iter().map(|added| added.content.clone()).collect();
+            (json::from_ranks(ranks, &names, MergeForm::Strings)?, tokens)
+        }
+        Tokenizer::SentencePiece(model) => {
+            (json::from_sentencepiece(model, MergeForm::Strings)?, Tokens::of_model(model))
+        }
+        _ => return refuse(format!("{} is no tokenizer.model", found.name), "put Meta's own file there"),
+    };
+    draft.make("tokenizer.json", json);
+    let own = match &job.options.chat_template {
+        Some(path) => Some(std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?),
+        None => metadata::chat_template(facts, &job.checkpoint.path.to_string_lossy()).map(str::to_owned),
+    };
+    let context = facts.max_position_embeddings;
+    draft.make("tokenizer_config.json", tokens.tokenizer_config(context, own.as_deref()));
+    draft.make("special_tokens_map.json", tokens.special_tokens_map());
+    draft.files.insert("tokenizer.model".to_owned(), Content::Copied(found.path));
     Ok(())
 }
 
-pub(super) fn meta(_job: &Job<'_>, _facts: &ModelFacts, _ranks: u64, _draft: &mut Draft) -> Result<()> {
+/// Makes the small files of Meta's form.
+///
+/// # Errors
+/// What the form cannot hold, each cause by name; a tokenizer that cannot be read.
+pub(super) fn meta(job: &Job<'_>, facts: &ModelFacts, ranks: u64, draft: &mut Draft) -> Result<()> {
+    let checkpoint = job.checkpoint;
+    let from_meta = checkpoint.family.as_ref().is_some_and(|family| family.naming == Naming::Meta);
+    let path =
+        if from_meta { checkpoint.root_file(&format!("{}params.json", checkpoint.weights.display())) } else { None };
+    // As many key and value heads as there are in the rank files: those that several ranks hold count for each.
+    let same_heads = facts.kv_heads >= ranks;
+    match path {
+        Some(path) if same_heads && job.options.assume.is_empty() => {
+            draft.files.insert("params.json".to_owned(), Content::Copied(path));
+        }
+        _ => {
+            let facts = ModelFacts { kv_heads: facts.kv_heads.max(ranks.min(facts.heads)), ..facts.clone() };
+            let text = metadata::params(&facts).map_err(|cause| Refusal::new(cause, HELP))?;
+            draft.make("params.json", text);
+            draft.lost.extend(metadata::losses(&facts));
+        }
+    }
+    if let Some(found) = tokenizer::model(checkpoint)? {
+        draft.files.insert("tokenizer.model".to_owned(), Content::Copied(found.path));
+    } else if let Some(found) = tokenizer::json(checkpoint)? {
+        rebuilt(&found, facts, draft);
+    }
     Ok(())
+}
+
+/// What takes a model that Meta's format cannot hold.
+const HELP: &str = "`--to torch` and `--to safetensors` take any model as it is";
+
+/// Refuses, with every cause, a source whose config says what Meta's format cannot.
+///
+/// # Errors
+/// The refusal.
+pub(super) fn holds(job: &Job<'_>) -> Result<()> {
+    let hf = job.checkpoint.family.as_ref().is_none_or(|family| family.naming == Naming::Hf);
+    let Some(config) = job.checkpoint.params().filter(|_| hf) else { return Ok(()) };
+    let causes = metadata::meta_refusals(config);
+    if causes.is_empty() {
+        return Ok(());
+    }
+    refuse(format!("Meta's format cannot hold this model: {}", causes.join("; ")), HELP)
+}
+
+/// A `tokenizer.model` made of a `tokenizer.json`: Meta's own bytes for tiktoken, an equal model for SentencePiece.
+/// One that Meta's forms cannot express goes along as it is.
+fn rebuilt(found: &tokenizer::Found, facts: &ModelFacts, draft: &mut Draft) {
+    let Tokenizer::Json(tokenizer) = &found.tokenizer else { return };
+    let made = if facts.generation.has_tiktoken() {
+        json::to_ranks(tokenizer).map(|made| {
+            for (id, name) in made.renamed {
+                draft.lost.push(format!("the name {name} of token {id}: Meta's file has no names"));
+            }
+            made.ranks.write()
+        })
+    } else {
+        json::to_sentencepiece(tokenizer).map(|model| {
+            let what = "training record of the SentencePiece model: it is rebuilt from tokenizer.json";
+            draft.lost.push(what.to_owned());
+            model.write()
+        })
+    };
+    match made {
+        Ok(bytes) => draft.make("tokenizer.model", bytes),
+        Err(finding) => {
+            draft.warnings.push(finding.in_file(found.name.clone()));
+            draft.files.insert(found.name.clone(), Content::Copied(found.path.clone()));
+            for beside in ["tokenizer_config.json", "special_tokens_map.json"] {
+                let path = found.path.with_file_name(beside);
+                if path.is_file() {
+                    draft.files.insert(beside.to_owned(), Content::Copied(path));
+                }
+            }
+        }
+    }
 }

@@ -1,0 +1,121 @@
+//! Reads a manifest of any kind into one form.
+
+use std::path::{Component, Path};
+
+use anyhow::{Context, Result, bail};
+
+use super::lines::TensorLine;
+use super::scope::Identity;
+use super::take::Names;
+use super::{json, text};
+use crate::bytes::{FileSource, ReadAt};
+use crate::digests::Algorithm;
+use crate::facts::{Finding, Id, limits};
+
+/// A file that a manifest names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileEntry {
+    /// Relative to the checkpoint, as the manifest has it.
+    pub path: String,
+    /// Bytes, where the manifest says so.
+    pub size: Option<u64>,
+    /// What the digest is.
+    pub algorithm: Algorithm,
+    /// In lower-case hexadecimal.
+    pub digest: String,
+}
+
+/// What a manifest says about tensors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tensors {
+    /// What the digests are.
+    pub algorithm: Algorithm,
+    /// What the names are.
+    pub names: Names,
+    /// Over all of them.
+    pub root: String,
+    /// Each of them, unless only the root was kept.
+    pub lines: Option<Vec<TensorLine>>,
+}
+
+/// A manifest.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Manifest {
+    /// As it was typed.
+    pub name: String,
+    /// Which file it is; it is no part of the checkpoint. Absent if it did not come from a file.
+    pub identity: Option<Identity>,
+    /// Files it names, with safe paths relative to the checkpoint; absent if it speaks of none, or only of a root.
+    pub files: Option<Vec<FileEntry>>,
+    /// The root over all files, where it holds one.
+    pub files_root: Option<(Algorithm, String)>,
+    /// Tensors it speaks of.
+    pub tensors: Option<Tensors>,
+    /// Patterns of files that were left out when it was made.
+    pub excluded: Vec<String>,
+    /// What is wrong with it, as far as the rest of it can still be checked.
+    pub findings: Vec<Finding>,
+}
+
+/// Reads the manifest in `file`, or the one in `given` that came from elsewhere under the name `file`. Of several
+/// documents the one about `path` counts.
+///
+/// # Errors
+/// If it cannot be read, or a finding `manifest-invalid` if nothing in it can be checked.
+pub fn read(file: &Path, given: Option<&[u8]>, path: Option<&Path>) -> Result<Manifest> {
+    let name = file.to_string_lossy().into_owned();
+    let invalid = |message: &str| Finding::new(Id::ManifestInvalid, message).in_file(name.clone());
+    let (content, identity) = if let Some(given) = given {
+        (given.to_vec(), None)
+    } else {
+        let source = FileSource::open(file).with_context(|| name.clone())?;
+        if source.size() > limits::JSON {
+            bail!(invalid("the manifest is larger than one can be"));
+        }
+        let identity = Identity::of(&source.file().metadata().with_context(|| name.clone())?);
+        (source.read_vec_at(source.size(), 0).with_context(|| name.clone())?, Some(identity))
+    };
+    let mut manifest = if content.trim_ascii_start().starts_with(b"{") {
+        json::read(&content, path, &name)?
+    } else {
+        let (files, findings) = text::read(&content, &name);
+        if files.is_empty() {
+            bail!(findings.into_iter().next().unwrap_or_else(|| invalid("the manifest names nothing")));
+        }
+        Manifest { files: Some(files), findings, ..Manifest::default() }
+    };
+    let mut outside = Vec::new();
+    if let Some(files) = &mut manifest.files {
+        files.retain_mut(|entry| {
+            let path = inside(&entry.path);
+            let safe = path.is_some();
+            let given = std::mem::replace(&mut entry.path, path.unwrap_or_default());
+            if !safe {
+                outside.push(given);
+            }
+            safe
+        });
+    }
+    for path in outside {
+        let message = "the manifest names a file outside the checkpoint";
+        let finding = Finding::new(Id::NameUnsafe, message).in_file(name.clone());
+        manifest.findings.push(finding.needed("a file inside", path));
+    }
+    Ok(Manifest { name, identity, ..manifest })
+}
+
+/// A path that stays inside the folder it is taken from, without its `.` parts.
+fn inside(path: &str) -> Option<String> {
+    if path.contains('\0') {
+        return None;
+    }
+    let mut parts = Vec::new();
+    for part in Path::new(path).components() {
+        match part {
+            Component::Normal(part) => parts.push(part.to_str()?),
+            Component::CurDir => {}
+            _ => return None,
+        }
+    }
+    (!parts.is_empty()).then(|| parts.join("/"))
+}

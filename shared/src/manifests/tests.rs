@@ -1,0 +1,1 @@
+//! Manifests of real folders, taken, written, read and checked.

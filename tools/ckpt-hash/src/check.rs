@@ -1,0 +1,93 @@
+//! Checks a checkpoint against a manifest and fills in the document's section.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use ckpt::cli::{Context, Glob, Usage};
+use ckpt::document::{Check, Counts, Document, Hash, Status};
+use ckpt::facts::{Finding, Id, limits};
+use ckpt::manifests::{self, Manifest};
+
+use crate::options::Options;
+use crate::take;
+
+/// The folder that a manifest speaks of if no path is given: its own.
+pub(crate) fn folder(manifest: &Path) -> PathBuf {
+    match manifest.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+/// Looks at the manifest before the work begins: without one there is nothing to check.
+pub(crate) fn prepare(options: &Options) -> Result<()> {
+    let Some(manifest) = &options.check else { return Ok(()) };
+    if manifest.as_os_str() == "-" {
+        let mut text = Vec::new();
+        let limit = limits::JSON.saturating_add(1);
+        std::io::stdin().lock().take(limit).read_to_end(&mut text).context("stdin")?;
+        if limits::JSON < u64::try_from(text.len()).unwrap_or(u64::MAX) {
+            return Err(Usage("the manifest on stdin is larger than one can be".to_owned()).into());
+        }
+        // It is set once, here.
+        let _ = options.given.set(text);
+    } else {
+        std::fs::File::open(manifest).with_context(|| manifest.display().to_string())?;
+    }
+    Ok(())
+}
+
+/// Answers for one checkpoint.
+pub(crate) fn run(options: &Options, file: &Path, document: &mut Document, context: &Context) -> Result<Status> {
+    let path = document.path();
+    let given = options.given.get().map(Vec::as_slice);
+    let manifest = manifests::read(file, given, Some(&path))?;
+    let mut checkpoint = take::open(&path, context)?;
+    let recorded = globs(&manifest)?;
+    let excluded = |path: &str| options.excludes(path) || recorded.iter().any(|glob| glob.matches(path));
+    let checked = manifests::check(&manifest, &mut checkpoint, &excluded, context.jobs.get(), &context.progress)?;
+    let number = |id: Id| u64::try_from(checked.findings.iter().filter(|finding| finding.id == id).count());
+    let findings = context.policy.records(&checked.findings);
+    let status = context.policy.status(&findings);
+    let tensors = manifest.tensors.as_ref();
+    let check = Check {
+        manifest: manifest.name.clone(),
+        unchanged: checked.unchanged,
+        changed: number(Id::ManifestChanged)?,
+        missing: number(Id::ManifestMissing)?,
+        added: number(Id::ManifestAdded)?,
+        counts: Counts::of(&findings),
+        findings,
+    };
+    document.hash = Some(
+        Hash {
+            algorithm: algorithm(&manifest).to_owned(),
+            names: tensors.map(|tensors| tensors.names).unwrap_or_default().name().to_owned(),
+            root: checked.root,
+            excluded: options.exclude.iter().chain(&recorded).map(ToString::to_string).collect(),
+            check: Some(check),
+            ..Hash::default()
+        }
+        .into(),
+    );
+    Ok(status)
+}
+
+/// The patterns that were left out when the manifest was made.
+fn globs(manifest: &Manifest) -> Result<Vec<Glob>> {
+    let read = |text: &String| {
+        text.parse::<Glob>().map_err(|why| {
+            let message = format!("the manifest excludes {text:?}, which is no pattern: {why}");
+            Finding::new(Id::ManifestInvalid, message).in_file(manifest.name.clone()).into()
+        })
+    };
+    manifest.excluded.iter().map(read).collect()
+}
+
+fn algorithm(manifest: &Manifest) -> &'static str {
+    let tensors = manifest.tensors.as_ref().map(|tensors| tensors.algorithm);
+    let file = manifest.files.iter().flatten().map(|entry| entry.algorithm).next();
+    let root = manifest.files_root.as_ref().map(|(algorithm, _)| *algorithm);
+    tensors.or(file).or(root).unwrap_or_default().name()
+}
