@@ -1,6 +1,7 @@
 //! Chat templates: Jinja text that renders a list of messages as Meta's own code does. Written here; the published
 //! ones are under Meta's licence and are not carried.
 
+use ckpt::archs::llama::infer::model_name;
 use ckpt::archs::llama::{Generation, ModelFacts};
 
 /// As `ChatFormat` of Meta's llama3 repository: contents are trimmed.
@@ -10,10 +11,10 @@ const LLAMA31: &str = include_str!("templates/llama-3.1.jinja");
 /// As `chat_completion` of Meta's llama and codellama repositories.
 const LLAMA2: &str = include_str!("templates/llama-2.jinja");
 
-/// The template of a model, if it is tuned for dialogue and in a form that is known. `name` is that of its
-/// directory: Llama Guard wants another form, and says so nowhere else.
-pub(crate) fn chat_template(facts: &ModelFacts, name: &str) -> Option<&'static str> {
-    if !facts.instruct || name.to_ascii_lowercase().contains("guard") {
+/// The template of a model, if it is tuned for dialogue and in a form that is known. `path` is that of the
+/// checkpoint: Llama Guard wants another form, and says so in its name only.
+pub(crate) fn chat_template(facts: &ModelFacts, path: &str) -> Option<&'static str> {
+    if !facts.instruct || model_name(path).to_ascii_lowercase().contains("guard") {
         return None;
     }
     match facts.generation {
@@ -35,8 +36,8 @@ mod tests {
     fn tuned_models_have_the_template_of_their_generation() {
         assert_eq!(chat_template(&llama2_7b(), "x"), Some(LLAMA2));
         assert_eq!(chat_template(&llama3_8b(), "x"), Some(LLAMA3));
-        assert_eq!(chat_template(&llama32_1b(), "Llama-3.2-1B-Instruct"), Some(LLAMA31));
-        assert_eq!(chat_template(&llama32_1b(), "Llama-Guard-3-1B"), None);
+        assert_eq!(chat_template(&llama32_1b(), "guards/Llama-3.2-1B-Instruct"), Some(LLAMA31));
+        assert_eq!(chat_template(&llama32_1b(), "guards/Llama-Guard-3-1B/original"), None);
         assert_eq!(chat_template(&ModelFacts { instruct: false, ..llama32_1b() }, "x"), None);
         let code = ModelFacts { generation: Generation::CodeLlama, layers: 80, ..llama2_7b() };
         assert_eq!(chat_template(&code, "CodeLlama-70b-Instruct"), None);

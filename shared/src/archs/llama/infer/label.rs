@@ -4,7 +4,7 @@ use crate::archs::llama::facts::Generation;
 
 /// The last component of a path that can be a model's name: not the folders that Meta's and the hub's layouts
 /// put around the files.
-pub(super) fn of(path: &str) -> &str {
+pub fn of(path: &str) -> &str {
     let plain = |part: &&str| {
         let hash = part.len() == 40 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
         let shard = part.starts_with("consolidated") || part.starts_with("model-");

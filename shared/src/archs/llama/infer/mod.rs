@@ -12,6 +12,7 @@ use std::str::FromStr;
 use serde_json::Value;
 
 pub use config::{config_dtype, from_config};
+pub use label::of as model_name;
 pub use params::from_params;
 
 use super::facts::{Generation, ModelFacts};
