@@ -16,12 +16,10 @@ pub(super) enum Value<'a> {
     Fixed32([u8; 4]),
 }
 
-impl From<Short> for Finding {
-    fn from(short: Short) -> Finding {
-        Finding::new(Id::TokenizerInvalid, "the SentencePiece model ends in the middle of a field")
-            .at(short.offset)
-            .needed(short.needed, short.left)
-    }
+fn cut_off(short: Short) -> Finding {
+    Finding::new(Id::TokenizerInvalid, "the SentencePiece model ends in the middle of a field")
+        .at(short.offset)
+        .needed(short.needed, short.left)
 }
 
 /// A number of seven bits a byte, low ones first, the top bit saying that more follow.
@@ -29,7 +27,7 @@ fn varint(cursor: &mut Cursor<'_>) -> Result<u64, Finding> {
     let start = cursor.offset();
     let mut number = 0;
     for shift in (0..64).step_by(7) {
-        let byte = cursor.u8()?;
+        let byte = cursor.u8().map_err(cut_off)?;
         number |= u64::from(byte & 0x7F).checked_shl(shift).unwrap_or(0);
         if byte < 0x80 {
             return Ok(number);
@@ -47,13 +45,13 @@ pub(super) fn field<'a>(cursor: &mut Cursor<'a>) -> Result<Option<(u64, Value<'a
     let key = varint(cursor)?;
     let value = match key & 7 {
         0 => Value::Varint(varint(cursor)?),
-        1 => Value::Fixed64(cursor.array()?),
+        1 => Value::Fixed64(cursor.array().map_err(cut_off)?),
         2 => {
             let size = varint(cursor)?;
             let offset = cursor.offset();
-            Value::Bytes(cursor.take(size)?, offset)
+            Value::Bytes(cursor.take(size).map_err(cut_off)?, offset)
         }
-        5 => Value::Fixed32(cursor.array()?),
+        5 => Value::Fixed32(cursor.array().map_err(cut_off)?),
         other => {
             let message = format!("a field of the SentencePiece model has wire type {other}, which does not exist");
             return Err(Finding::new(Id::TokenizerInvalid, message).at(start));
