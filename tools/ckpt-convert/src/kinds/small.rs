@@ -164,9 +164,12 @@ pub(super) fn hf(job: &Job<'_>, facts: &ModelFacts, draft: &mut Draft) -> Result
         _ => return refuse(format!("{} is no tokenizer.model", found.name), "put Meta's own file there"),
     };
     draft.make("tokenizer.json", json);
-    let own = match &job.options.chat_template {
-        Some(path) => Some(std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?),
-        None => metadata::chat_template(facts, &job.checkpoint.path.to_string_lossy()).map(str::to_owned),
+    let own = if let Some(path) = &job.options.chat_template {
+        Some(std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?)
+    } else {
+        // The path as typed may be `.`; the model's name is in the real one.
+        let path = job.checkpoint.path.canonicalize().unwrap_or_else(|_| job.checkpoint.path.clone());
+        metadata::chat_template(facts, &path.to_string_lossy()).map(str::to_owned)
     };
     let context = facts.max_position_embeddings;
     draft.make("tokenizer_config.json", tokens.tokenizer_config(context, own.as_deref()));

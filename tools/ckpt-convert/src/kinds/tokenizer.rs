@@ -54,11 +54,11 @@ impl Found {
     /// What it tells about the model.
     pub(super) fn vocabulary(&self) -> Vocabulary {
         let summary = self.tokenizer.summary();
-        let (mut bos, mut eos) = (None, None);
-        if let Tokenizer::SentencePiece(model) = &self.tokenizer {
-            bos = model.bos.map(u64::from);
-            eos = model.eos.map(u64::from);
+        Vocabulary {
+            tiktoken: matches!(self.tokenizer, Tokenizer::Tiktoken(_)),
+            ids: summary.ids,
+            bos: summary.bos,
+            eos: summary.eos,
         }
-        Vocabulary { tiktoken: matches!(self.tokenizer, Tokenizer::Tiktoken(_)), ids: summary.ids, bos, eos }
     }
 }
