@@ -17,6 +17,8 @@ pub struct Machine<'a> {
     stack: Vec<Node>,
     /// Heights of the stack at which a `MARK` stands.
     marks: Vec<usize>,
+    /// Nodes of values that never change and come again and again: one byte's integers, then the three below.
+    small: Vec<Option<Node>>,
     /// Memo entries by number; picklers count from 0.
     memo: Vec<Option<Node>>,
     /// Memo entries whose number is far beyond those used so far.
@@ -26,6 +28,13 @@ pub struct Machine<'a> {
     /// Byte of the file at which the frame ends.
     frame: Option<u64>,
 }
+
+/// Places of the constants behind the 256 integers in [`Machine::small`].
+const NONE: usize = 256;
+/// See [`NONE`].
+const TRUE: usize = 257;
+/// See [`NONE`].
+const FALSE: usize = 258;
 
 /// What can go wrong at an opcode, before its place is known.
 enum Fault {
@@ -118,9 +127,9 @@ impl<'a> Machine<'a> {
                 self.stack.push(top);
             }
             // NONE, NEWTRUE, NEWFALSE
-            b'N' => self.push(Value::None)?,
-            0x88 => self.push(Value::Bool(true))?,
-            0x89 => self.push(Value::Bool(false))?,
+            b'N' => self.push_small(NONE, Value::None)?,
+            0x88 => self.push_small(TRUE, Value::Bool(true))?,
+            0x89 => self.push_small(FALSE, Value::Bool(false))?,
             // INT, LONG, BININT, BININT1, BININT2, LONG1, LONG4
             b'I' | b'L' => {
                 let value = text::int(line(cursor)?, opcode == b'L').ok_or(Fault::Says("a number that is none"))?;
@@ -132,7 +141,7 @@ impl<'a> Machine<'a> {
             }
             b'K' => {
                 let value = cursor.u8()?;
-                self.push(Value::Int(i64::from(value)))?;
+                self.push_small(usize::from(value), Value::Int(i64::from(value)))?;
             }
             b'M' => {
                 let value = cursor.u16()?;

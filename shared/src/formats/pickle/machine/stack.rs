@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use crate::facts::limits;
 use crate::formats::pickle::{Global, Made, Node, Object, Value};
 
-use super::{Fault, Machine, Step};
+use super::{FALSE, Fault, Machine, Step};
 
 impl<'a> Machine<'a> {
     pub(super) fn add(&mut self, value: Value<'a>) -> Step<Node> {
@@ -18,6 +18,20 @@ impl<'a> Machine<'a> {
     pub(super) fn push(&mut self, value: Value<'a>) -> Step<()> {
         let node = self.add(value)?;
         self.stack.push(node);
+        Ok(())
+    }
+
+    /// Pushes a value that never changes; all its occurrences are one node.
+    pub(super) fn push_small(&mut self, place: usize, value: Value<'a>) -> Step<()> {
+        self.small.resize(FALSE.saturating_add(1), None);
+        if let Some(node) = self.small.get(place).copied().flatten() {
+            self.stack.push(node);
+            return Ok(());
+        }
+        self.push(value)?;
+        if let Some(slot) = self.small.get_mut(place) {
+            *slot = self.stack.last().copied();
+        }
         Ok(())
     }
 
