@@ -23,10 +23,11 @@ def rotations(params, head_dim, length):
     theta = params.get("rope_theta", 10000.0)
     frequencies = theta ** -(torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
     if params.get("use_scaled_rope"):
-        # Llama 3.2's small models: factor 32, low 1, high 4, trained first at 8192 positions.
+        # Llama 3.2's small models: factor 32 (3.1 has 8), low 1, high 4, trained first at 8192 positions.
+        factor = params.get("scaling_factor", 32.0)
         wavelength = 2 * math.pi / frequencies
         blend = ((8192 / wavelength - 1.0) / (4.0 - 1.0)).clamp(0, 1)
-        frequencies = frequencies * blend + frequencies / 32.0 * (1 - blend)
+        frequencies = frequencies * blend + frequencies / factor * (1 - blend)
     angles = torch.outer(torch.arange(length, dtype=torch.float64), frequencies).float()
     return torch.polar(torch.ones_like(angles), angles)
 

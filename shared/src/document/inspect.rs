@@ -13,11 +13,16 @@ pub struct Inspect {
     pub layout: String,
     /// Container formats found, sorted: `safetensors`, `torch-zip` …
     pub formats: Vec<String>,
+    /// Which shard of a larger checkpoint this one file is, as its name has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<Shard>,
     /// The model family, if it is one the tools know.
     pub family: Option<Family>,
-    /// Logical parameters: replicas and tied tensors count once, packed weights as what they stand for.
+    /// Logical parameters: replicas and tied tensors count once, packed weights as what they stand for; scales of
+    /// packed weights, buffers that can be derived and training state do not count.
     pub parameters: u64,
-    /// Bytes of the logical tensors' data.
+    /// Bytes of the logical tensors' data as stored, of everything: replicas and shared data once, a tied head that
+    /// is stored a second time twice.
     pub bytes: u64,
     /// What there is of each dtype, by safetensors' name of it.
     pub dtypes: BTreeMap<String, DtypeSum>,
@@ -50,6 +55,15 @@ pub struct Inspect {
     pub diff: Option<Diff>,
 }
 
+/// The place of one file among the shards of a checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Shard {
+    /// Its number as written: most writers count from 1, Meta's ranks and a few releases from 0.
+    pub number: u64,
+    /// How many shards there are, if the name says so.
+    pub of: Option<u64>,
+}
+
 /// A model family, and why we think so.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Family {
@@ -66,7 +80,7 @@ pub struct Family {
 pub struct DtypeSum {
     /// Tensors.
     pub tensors: u64,
-    /// Elements, packed ones as what they stand for.
+    /// Those of the logical parameters that are held in it; the sum over all dtypes is their number.
     pub parameters: u64,
     /// Bytes as stored.
     pub bytes: u64,
@@ -90,9 +104,11 @@ pub enum YesNo {
 pub struct Tied {
     /// Whether the output head is the embedding.
     pub head: YesNo,
-    /// What that was told from: `absent`, `storage`, `crc`, `shape` or `config`; null when unknown.
+    /// What that was told from: `storage` (one and the same bytes), `crc` (equal checksums, first and last 64 KiB),
+    /// `bytes` (the first or last 64 KiB differ), `shape`, `config` (it says so, and the head is not stored) or `absent`
+    /// (the head is not stored); null when unknown.
     pub from: Option<String>,
-    /// Names of tensors that share one storage, each group sorted.
+    /// Names of tensors that share data, each group sorted.
     pub shared: Vec<Vec<String>>,
 }
 
@@ -108,7 +124,8 @@ pub struct File {
     pub format: Option<String>,
 }
 
-/// The figures of a configuration that say what a model is, whatever file they stand in.
+/// The figures of a configuration that say what a model is, whatever file they stand in. Where the file leaves one to
+/// be worked out and the family is known, it is worked out.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Config {
     /// `config.json` or `params.json`, relative to the document's path.

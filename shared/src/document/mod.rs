@@ -22,8 +22,8 @@ pub use convert::{Convert, Inferred, PlannedFile, PlannedTensor, Source, Written
 pub use escape::{escape, escape_bytes};
 pub use hash::{Check, FileDigest, Hash, TensorDigest};
 pub use inspect::{
-    Changed, Config, ConfigChange, Diff, DtypeSum, Family, File, Geometry, Inspect, Stats, Tensor, Tied, Tokenizer,
-    Training, TreeNode, YesNo,
+    Changed, Config, ConfigChange, Diff, DtypeSum, Family, File, Geometry, Inspect, Shard, Stats, Tensor, Tied,
+    Tokenizer, Training, TreeNode, YesNo,
 };
 pub use record::{Counts, ErrorRecord, FindingRecord, Grade};
 pub use schema::schema;

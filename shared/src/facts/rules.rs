@@ -73,6 +73,7 @@ rules! {
     LinkOutside           "link-outside"            Note    Structure "a symbolic link leads out of the checkpoint";
     NameUnsafe            "name-unsafe"             Error   Structure "a file name written in a file leads out of the checkpoint";
     PartialLeft           "partial-left"            Error   Structure "an unfinished conversion or download lies here";
+    NameCase              "name-case"               Warning Structure "two file names differ only in case; not every disk can hold both";
     TooLarge              "too-large"               Error   Structure "a file asks for more than the readers' limits allow";
     // safetensors.
     SafetensorsTruncated  "safetensors-truncated"   Error   Structure "a safetensors file ends before its header or its data do";

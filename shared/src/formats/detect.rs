@@ -82,6 +82,15 @@ pub fn detect(source: &dyn ReadAt) -> Result<Format, Finding> {
         return Err(Finding::new(Id::FileEmpty, "the file is empty").needed("weights", "0 bytes"));
     }
     let head = source.read_vec_at(size.min(HEAD), 0).map_err(|error| unreadable(&error))?;
+    // Asked first: a length may well begin with the two bytes of a gzip or a pickle. The reference reader tolerates
+    // spaces before the brace; a length that cannot be is still a safetensors file with a damaged length if its
+    // JSON follows.
+    let json = head.get(8..).unwrap_or_default().trim_ascii_start();
+    let length = head.first_chunk::<8>().map_or(u64::MAX, |bytes| u64::from_le_bytes(*bytes));
+    let possible = length <= limits::SAFETENSORS_HEADER;
+    if (possible && json.starts_with(b"{")) || json.starts_with(b"{\"") {
+        return Ok(Format::Safetensors);
+    }
     if let Some(row) = ROWS.iter().find(|row| head.starts_with(row.2)) {
         return Ok(row.0);
     }
@@ -101,12 +110,7 @@ pub fn detect(source: &dyn ReadAt) -> Result<Format, Finding> {
     if matches!(head.as_slice(), [0x80, 2..=5, ..]) {
         return Ok(Format::Pickle);
     }
-    // The reference reader tolerates spaces before the brace; a length that cannot be is still a safetensors file
-    // with a damaged length if its JSON follows.
-    let json = head.get(8..).unwrap_or_default().trim_ascii_start();
-    let length = head.first_chunk::<8>().map_or(u64::MAX, |bytes| u64::from_le_bytes(*bytes));
-    let plausible = length <= limits::SAFETENSORS_HEADER && (size < 16 || json.starts_with(b"{"));
-    if plausible || json.starts_with(b"{\"") {
+    if possible && size < 16 {
         return Ok(Format::Safetensors);
     }
     // A zip is found from its end; its reader says that something stands before it.
@@ -167,6 +171,9 @@ mod tests {
         assert_eq!(of(b"\x80\x04\x95abc"), Ok(Format::Pickle));
         assert_eq!(of(&[b"so".as_slice(), b"PK\x05\x06", &[0; 18]].concat()), Ok(Format::Torch));
         assert_eq!(of(b"\x02\0\0\0\0\0\0\0{}"), Ok(Format::Safetensors));
+        for length in [*b"\x80\x05\0\0\0\0\0\0", *b"\x1f\x8b\0\0\0\0\0\0"] {
+            assert_eq!(of(&[&length[..], b"{\"a\":{}}"].concat()), Ok(Format::Safetensors));
+        }
         assert_eq!(of(b"\xff\xff\xff\xff\xff\xff\xff\x7f{\"a\":{}}"), Ok(Format::Safetensors));
     }
 }

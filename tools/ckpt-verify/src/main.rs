@@ -1,3 +1,51 @@
-//! ckpt-verify.
+//! ckpt-verify: may I train from this checkpoint, ship it, keep it?
 
-fn main() {}
+mod against;
+mod case;
+mod check;
+mod expect;
+mod explain;
+mod options;
+mod report;
+mod rules;
+mod sizes;
+
+use std::process::ExitCode;
+
+use ckpt::cli::{self, Context, Example, Style, Tool};
+use ckpt::document::{Document, Status};
+
+use options::Options;
+
+impl Tool for Options {
+    const NAME: &'static str = "ckpt-verify";
+    const ABOUT: &'static str =
+        "May I train from this checkpoint, ship it, keep it? Says what is wrong with it, where, and what mends it.";
+    const EXAMPLES: &'static [Example] = &[
+        ("ckpt-verify model", "headers, shards, index, config, tokenizer: do they fit together?"),
+        ("ckpt-verify --expect hf-save base", "before a job: will the save at its end find what it needs?"),
+        ("ckpt-verify --against base-hf base", "is it the same model in another layout, to the bit?"),
+        ("ckpt-verify --explain config-shape", "what a rule looks for, and why"),
+        ("ls -d runs/*/ | ckpt-verify --paths-from - | jq -r 'select(.status != \"ok\").path'", "the bad ones of many"),
+    ];
+
+    fn instead(&self, style: Style) -> anyhow::Result<Option<String>> {
+        explain::instead(self, style)
+    }
+
+    fn prepare(&self, _: &[Document], context: &Context) -> anyhow::Result<()> {
+        check::prepare(self, context)
+    }
+
+    fn run(&self, document: &mut Document, context: &Context) -> anyhow::Result<Status> {
+        check::run(self, document, context)
+    }
+
+    fn report(&self, document: &Document, style: Style) -> String {
+        report::report(document, style)
+    }
+}
+
+fn main() -> ExitCode {
+    cli::main::<Options>()
+}

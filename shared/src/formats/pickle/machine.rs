@@ -1,12 +1,14 @@
 //! The stack machine: one opcode after another, until `STOP`.
 
+mod stack;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::bytes::{Cursor, Short};
 use crate::facts::{Finding, Id, limits};
 
-use super::{Global, Made, Node, Object, Pickle, Value, text};
+use super::{Made, Node, Pickle, Value, text};
 
 /// A machine with an empty stack. What it has built stays to be looked at after an error.
 #[derive(Debug, Default)]
@@ -15,6 +17,8 @@ pub struct Machine<'a> {
     stack: Vec<Node>,
     /// Heights of the stack at which a `MARK` stands.
     marks: Vec<usize>,
+    /// Nodes of values that never change and come again and again: one byte's integers, then the three below.
+    small: Vec<Option<Node>>,
     /// Memo entries by number; picklers count from 0.
     memo: Vec<Option<Node>>,
     /// Memo entries whose number is far beyond those used so far.
@@ -24,6 +28,13 @@ pub struct Machine<'a> {
     /// Byte of the file at which the frame ends.
     frame: Option<u64>,
 }
+
+/// Places of the constants behind the 256 integers in [`Machine::small`].
+const NONE: usize = 256;
+/// See [`NONE`].
+const TRUE: usize = 257;
+/// See [`NONE`].
+const FALSE: usize = 258;
 
 /// What can go wrong at an opcode, before its place is known.
 enum Fault {
@@ -116,9 +127,9 @@ impl<'a> Machine<'a> {
                 self.stack.push(top);
             }
             // NONE, NEWTRUE, NEWFALSE
-            b'N' => self.push(Value::None)?,
-            0x88 => self.push(Value::Bool(true))?,
-            0x89 => self.push(Value::Bool(false))?,
+            b'N' => self.push_small(NONE, Value::None)?,
+            0x88 => self.push_small(TRUE, Value::Bool(true))?,
+            0x89 => self.push_small(FALSE, Value::Bool(false))?,
             // INT, LONG, BININT, BININT1, BININT2, LONG1, LONG4
             b'I' | b'L' => {
                 let value = text::int(line(cursor)?, opcode == b'L').ok_or(Fault::Says("a number that is none"))?;
@@ -130,7 +141,7 @@ impl<'a> Machine<'a> {
             }
             b'K' => {
                 let value = cursor.u8()?;
-                self.push(Value::Int(i64::from(value)))?;
+                self.push_small(usize::from(value), Value::Int(i64::from(value)))?;
             }
             b'M' => {
                 let value = cursor.u16()?;
@@ -350,119 +361,6 @@ impl<'a> Machine<'a> {
         if self.frame.is_some_and(|end| at >= end) {
             self.frame = None;
         }
-    }
-
-    fn add(&mut self, value: Value<'a>) -> Step<Node> {
-        let count = u64::try_from(self.pickle.values.len()).unwrap_or(u64::MAX);
-        let node = u32::try_from(count).ok().filter(|_| count < limits::PICKLE_OBJECTS).ok_or(Fault::TooLarge)?;
-        self.pickle.values.push(value);
-        Ok(Node(node))
-    }
-
-    fn push(&mut self, value: Value<'a>) -> Step<()> {
-        let node = self.add(value)?;
-        self.stack.push(node);
-        Ok(())
-    }
-
-    fn push_global(&mut self, module: Cow<'a, str>, name: Cow<'a, str>, offset: u64) -> Step<()> {
-        let index = self.pickle.globals.len();
-        self.pickle.globals.push(Global { module, name, offset });
-        self.push(Value::Global(index))
-    }
-
-    fn push_object(&mut self, class: Node, args: Node, kwargs: Option<Node>, made: Made, offset: u64) -> Step<()> {
-        self.push(Value::Object(Box::new(Object {
-            class,
-            args,
-            kwargs,
-            state: None,
-            items: Vec::new(),
-            list: Vec::new(),
-            made,
-            offset,
-            built: None,
-        })))
-    }
-
-    /// The height below which the last mark forbids to pop.
-    fn floor(&self) -> usize {
-        self.marks.last().copied().unwrap_or(0)
-    }
-
-    fn top(&self) -> Step<Node> {
-        let top = self.stack.last().filter(|_| self.stack.len() > self.floor());
-        top.copied().ok_or(Fault::Says("the stack is empty"))
-    }
-
-    fn top_value(&mut self) -> Step<&mut Value<'a>> {
-        let top = self.top()?;
-        self.pickle.values.get_mut(top.index()).ok_or(Fault::Says("the stack is empty"))
-    }
-
-    fn pop(&mut self) -> Step<Node> {
-        let top = self.top()?;
-        self.stack.pop();
-        Ok(top)
-    }
-
-    fn pop_many(&mut self, count: usize) -> Step<Vec<Node>> {
-        let start = self.stack.len().checked_sub(count).filter(|&start| start >= self.floor());
-        Ok(self.stack.split_off(start.ok_or(Fault::Says("the stack is too short"))?))
-    }
-
-    fn pop_array<const N: usize>(&mut self) -> Step<[Node; N]> {
-        self.pop_many(N)?.try_into().map_err(|_| Fault::Says("the stack is too short"))
-    }
-
-    fn pop_mark(&mut self) -> Step<Vec<Node>> {
-        let mark = self.marks.pop().ok_or(Fault::Says("no mark on the stack"))?;
-        // Nothing pops below a mark, so the stack is at least that high.
-        Ok(self.stack.split_off(mark.min(self.stack.len())))
-    }
-
-    fn append(&mut self, items: Vec<Node>) -> Step<()> {
-        match self.top_value()? {
-            Value::List(list) | Value::Set(list) => list.extend(items),
-            Value::Object(object) => object.list.extend(items),
-            _ => return Err(Fault::Says("an item for something that is no list")),
-        }
-        Ok(())
-    }
-
-    fn set_items(&mut self, items: Vec<(Node, Node)>) -> Step<()> {
-        match self.top_value()? {
-            Value::Dict(dict) => dict.extend(items),
-            Value::Object(object) => object.items.extend(items),
-            _ => return Err(Fault::Says("an item for something that is no dictionary")),
-        }
-        Ok(())
-    }
-
-    fn put(&mut self, number: u64) -> Step<()> {
-        let node = self.top()?;
-        // Picklers number from 0 without gaps; a far number must not make room for all those before it.
-        let near = self.memoized.saturating_mul(2).saturating_add(1024);
-        let old = match usize::try_from(number) {
-            Ok(index) if number < near => {
-                if self.memo.len() <= index {
-                    self.memo.resize(index.saturating_add(1), None);
-                }
-                self.memo.get_mut(index).and_then(|slot| slot.replace(node)).or_else(|| self.far.remove(&number))
-            }
-            _ => self.far.insert(number, node),
-        };
-        if old.is_none() {
-            self.memoized = self.memoized.saturating_add(1);
-        }
-        Ok(())
-    }
-
-    fn fetch(&mut self, number: u64) -> Step<()> {
-        let near = usize::try_from(number).ok().and_then(|index| self.memo.get(index).copied().flatten());
-        let node = near.or_else(|| self.far.get(&number).copied());
-        self.stack.push(node.ok_or(Fault::Says("a memo entry that was never put"))?);
-        Ok(())
     }
 }
 

@@ -1,0 +1,144 @@
+//! What the opcodes work on: the arena, the stack with its marks, and the memo.
+
+use std::borrow::Cow;
+
+use crate::facts::limits;
+use crate::formats::pickle::{Global, Made, Node, Object, Value};
+
+use super::{FALSE, Fault, Machine, Step};
+
+impl<'a> Machine<'a> {
+    pub(super) fn add(&mut self, value: Value<'a>) -> Step<Node> {
+        let count = u64::try_from(self.pickle.values.len()).unwrap_or(u64::MAX);
+        let node = u32::try_from(count).ok().filter(|_| count < limits::PICKLE_OBJECTS).ok_or(Fault::TooLarge)?;
+        self.pickle.values.push(value);
+        Ok(Node(node))
+    }
+
+    pub(super) fn push(&mut self, value: Value<'a>) -> Step<()> {
+        let node = self.add(value)?;
+        self.stack.push(node);
+        Ok(())
+    }
+
+    /// Pushes a value that never changes; all its occurrences are one node.
+    pub(super) fn push_small(&mut self, place: usize, value: Value<'a>) -> Step<()> {
+        self.small.resize(FALSE.saturating_add(1), None);
+        if let Some(node) = self.small.get(place).copied().flatten() {
+            self.stack.push(node);
+            return Ok(());
+        }
+        self.push(value)?;
+        if let Some(slot) = self.small.get_mut(place) {
+            *slot = self.stack.last().copied();
+        }
+        Ok(())
+    }
+
+    pub(super) fn push_global(&mut self, module: Cow<'a, str>, name: Cow<'a, str>, offset: u64) -> Step<()> {
+        let index = self.pickle.globals.len();
+        self.pickle.globals.push(Global { module, name, offset });
+        self.push(Value::Global(index))
+    }
+
+    pub(super) fn push_object(
+        &mut self,
+        class: Node,
+        args: Node,
+        kwargs: Option<Node>,
+        made: Made,
+        offset: u64,
+    ) -> Step<()> {
+        self.push(Value::Object(Box::new(Object {
+            class,
+            args,
+            kwargs,
+            state: None,
+            items: Vec::new(),
+            list: Vec::new(),
+            made,
+            offset,
+            built: None,
+        })))
+    }
+
+    /// The height below which the last mark forbids to pop.
+    fn floor(&self) -> usize {
+        self.marks.last().copied().unwrap_or(0)
+    }
+
+    pub(super) fn top(&self) -> Step<Node> {
+        let top = self.stack.last().filter(|_| self.stack.len() > self.floor());
+        top.copied().ok_or(Fault::Says("the stack is empty"))
+    }
+
+    pub(super) fn top_value(&mut self) -> Step<&mut Value<'a>> {
+        let top = self.top()?;
+        self.pickle.values.get_mut(top.index()).ok_or(Fault::Says("the stack is empty"))
+    }
+
+    pub(super) fn pop(&mut self) -> Step<Node> {
+        let top = self.top()?;
+        self.stack.pop();
+        Ok(top)
+    }
+
+    pub(super) fn pop_many(&mut self, count: usize) -> Step<Vec<Node>> {
+        let start = self.stack.len().checked_sub(count).filter(|&start| start >= self.floor());
+        Ok(self.stack.split_off(start.ok_or(Fault::Says("the stack is too short"))?))
+    }
+
+    pub(super) fn pop_array<const N: usize>(&mut self) -> Step<[Node; N]> {
+        self.pop_many(N)?.try_into().map_err(|_| Fault::Says("the stack is too short"))
+    }
+
+    pub(super) fn pop_mark(&mut self) -> Step<Vec<Node>> {
+        let mark = self.marks.pop().ok_or(Fault::Says("no mark on the stack"))?;
+        // Nothing pops below a mark, so the stack is at least that high.
+        Ok(self.stack.split_off(mark.min(self.stack.len())))
+    }
+
+    pub(super) fn append(&mut self, items: Vec<Node>) -> Step<()> {
+        match self.top_value()? {
+            Value::List(list) | Value::Set(list) => list.extend(items),
+            Value::Object(object) => object.list.extend(items),
+            _ => return Err(Fault::Says("an item for something that is no list")),
+        }
+        Ok(())
+    }
+
+    pub(super) fn set_items(&mut self, items: Vec<(Node, Node)>) -> Step<()> {
+        match self.top_value()? {
+            Value::Dict(dict) => dict.extend(items),
+            Value::Object(object) => object.items.extend(items),
+            _ => return Err(Fault::Says("an item for something that is no dictionary")),
+        }
+        Ok(())
+    }
+
+    pub(super) fn put(&mut self, number: u64) -> Step<()> {
+        let node = self.top()?;
+        // Picklers number from 0 without gaps; a far number must not make room for all those before it.
+        let near = self.memoized.saturating_mul(2).saturating_add(1024);
+        let old = match usize::try_from(number) {
+            Ok(index) if number < near => {
+                if self.memo.len() <= index {
+                    self.memo.resize(index.saturating_add(1), None);
+                }
+                self.memo.get_mut(index).and_then(|slot| slot.replace(node)).or_else(|| self.far.remove(&number))
+            }
+            _ => self.far.insert(number, node),
+        };
+        if old.is_none() {
+            self.memoized = self.memoized.saturating_add(1);
+        }
+        Ok(())
+    }
+
+    pub(super) fn fetch(&mut self, number: u64) -> Step<()> {
+        let near = usize::try_from(number).ok().and_then(|index| self.memo.get(index).copied().flatten());
+        let node = near.or_else(|| self.far.get(&number).copied());
+        self.stack.push(node.ok_or(Fault::Says("a memo entry that was never put"))?);
+        Ok(())
+    }
+}

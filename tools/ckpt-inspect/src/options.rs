@@ -1,0 +1,111 @@
+//! What ckpt-inspect can be asked, and how it answers.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use ckpt::cli::{Context, Example, Glob, Selection, Style, Tool, Usage};
+use ckpt::document::{Document, Status};
+use ckpt::layouts::{self, Checkpoint, Layout};
+
+use crate::report;
+use crate::summary::{self, diff, tensors, tree};
+
+/// What only this tool can be asked.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// List every tensor: dtype, shape, bytes, file
+    #[arg(long, help_heading = "What to show")]
+    tensors: bool,
+
+    /// Group the tensors by module, equal layers folded into one
+    #[arg(long, help_heading = "What to show")]
+    tree: bool,
+
+    /// Compare names, shapes, dtypes and config with those of OTHER; exit 1 if they differ
+    #[arg(long, value_name = "OTHER", help_heading = "What to show")]
+    diff: Option<PathBuf>,
+
+    /// Show only tensors whose names match GLOB; `*` crosses dots (repeatable)
+    #[arg(long, value_name = "GLOB", help_heading = "What to show")]
+    select: Vec<Glob>,
+
+    /// Do not show tensors whose names match GLOB (repeatable)
+    #[arg(long, value_name = "GLOB", help_heading = "What to show")]
+    exclude: Vec<Glob>,
+}
+
+impl Tool for Options {
+    const NAME: &'static str = "ckpt-inspect";
+    const ABOUT: &'static str = "Say what a model checkpoint is, from its headers alone";
+    const EXAMPLES: &'static [Example] = &[
+        ("ckpt-inspect Llama3.2-1B", "layout, family, parameters, dtypes, what is missing"),
+        ("ckpt-inspect --tree model.safetensors", "its modules, equal layers folded"),
+        (
+            "ckpt-inspect --tensors --select '*.wq.weight' runs/7 | jq '.inspect.tensors[].shape'",
+            "some tensors as JSON",
+        ),
+        ("ckpt-inspect --diff base finetuned", "exit 1 if names, shapes, dtypes or config differ"),
+        (
+            "ls -d runs/*/ | ckpt-inspect --paths-from - | jq -r 'select(.inspect.training.step) | .path'",
+            "which of them can be resumed",
+        ),
+    ];
+
+    fn prepare(&self, _: &[Document], context: &Context) -> Result<()> {
+        layout(context)?;
+        Ok(())
+    }
+
+    fn run(&self, document: &mut Document, context: &Context) -> Result<Status> {
+        let checkpoint = open(&document.path(), layout(context)?, context)?;
+        let (mut inspect, counts) = summary::of(&checkpoint);
+        let selection = Selection { select: self.select.clone(), exclude: self.exclude.clone() };
+        let named = document.selected();
+        let shown = |name: &str| selection.admits(name) && named.as_ref().is_none_or(|named| named.contains(name));
+        if self.tensors {
+            inspect.tensors = Some(tensors::list(&checkpoint, &shown));
+        }
+        if self.tree {
+            inspect.tree = Some(tree::of(&checkpoint, &counts, &shown));
+        }
+        let damage = checkpoint.damage().cloned();
+        let mut status = Status::Ok;
+        if let (Some(other), None) = (&self.diff, &damage) {
+            let there = open(other, None, context)?;
+            if let Some(damage) = there.damage() {
+                document.inspect = Some(inspect.into());
+                return Err(anyhow::Error::new(damage.clone()).context(other.display().to_string()));
+            }
+            let diff = diff::between(&checkpoint, &there, other, &shown);
+            if !diff.is_empty() {
+                status = Status::Findings;
+            }
+            inspect.diff = Some(diff);
+        }
+        // What could be read is told even of what is damaged.
+        document.inspect = Some(inspect.into());
+        match damage {
+            Some(damage) => Err(damage.into()),
+            None => Ok(status),
+        }
+    }
+
+    fn report(&self, document: &Document, style: Style) -> String {
+        report::of(document, style)
+    }
+}
+
+/// Opens a checkpoint on as many threads as the run has.
+fn open(path: &Path, layout: Option<Layout>, context: &Context) -> Result<Checkpoint> {
+    layouts::open(path, layout, context.jobs.get())
+}
+
+/// The layout that `--from` names.
+fn layout(context: &Context) -> Result<Option<Layout>> {
+    let Some(name) = &context.from else { return Ok(None) };
+    let layout = Layout::from_name(name);
+    match layout {
+        Some(_) => Ok(layout),
+        None => Err(Usage(format!("--from {name}: no such layout; hf, meta, file and directory are known")).into()),
+    }
+}

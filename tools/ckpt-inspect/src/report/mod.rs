@@ -1,0 +1,154 @@
+//! The report for people: what a checkpoint is, on one screen.
+
+mod diff;
+mod files;
+mod model;
+mod tensors;
+mod tree;
+
+use ckpt::cli::style::{bytes, count, plural, short_count};
+use ckpt::cli::{Cell, Role, Style, Table};
+use ckpt::document::{Document, Inspect, Training, YesNo};
+
+/// The report of a document.
+pub(crate) fn of(document: &Document, style: Style) -> String {
+    let mut text = style.title(&document.path, document.status);
+    text.push('\n');
+    if let Some(inspect) = document.inspect.as_ref().and_then(|section| section.own()) {
+        summary(&mut text, inspect, style);
+        if let Some(tree) = &inspect.tree {
+            section(&mut text, "Modules", &tree::lines(tree, style), style);
+        }
+        if let Some(tensors) = &inspect.tensors {
+            section(&mut text, "Tensors", &tensors::lines(tensors, style), style);
+        }
+        if let Some(diff) = &inspect.diff {
+            section(&mut text, &format!("Differences to {}", diff.other), &diff::lines(diff, style), style);
+        }
+    }
+    text
+}
+
+/// A heading and what stands below it.
+fn section(text: &mut String, heading: &str, lines: &str, style: Style) {
+    text.push('\n');
+    text.push_str("  ");
+    text.push_str(&style.paint(Role::Strong, heading));
+    text.push('\n');
+    text.push_str(lines);
+}
+
+fn summary(text: &mut String, inspect: &Inspect, style: Style) {
+    text.push_str("  ");
+    text.push_str(&kind(inspect));
+    text.push('\n');
+    let tensors = inspect.dtypes.values().map(|sum| sum.tensors).fold(0, u64::saturating_add);
+    text.push_str("  ");
+    text.push_str(&style.paint(Role::Strong, format!("{} parameters", short_count(inspect.parameters))));
+    let weights = inspect.files.iter().filter(|file| file.format.is_some()).count();
+    let held = format!(
+        " ({}) in {}, {} in {}\n",
+        count(inspect.parameters),
+        plural(tensors, "tensor"),
+        bytes(inspect.bytes),
+        plural(u64::try_from(weights).unwrap_or(u64::MAX), "file"),
+    );
+    text.push_str(&held);
+    text.push('\n');
+    text.push_str(&dtypes(inspect).render(style, 2));
+    text.push('\n');
+    text.push_str(&fields(inspect).render(style, 2));
+    section(text, "Files", &files::lines(&inspect.files, style), style);
+}
+
+/// Family, layout and formats on one line.
+fn kind(inspect: &Inspect) -> String {
+    let mut parts = Vec::new();
+    if let Some(family) = &inspect.family {
+        let variant = family.variant.as_ref().map_or_else(String::new, |variant| format!(" {variant}"));
+        parts.push(format!("{}{variant} (by {})", family.name, family.from));
+    } else if let Some(model) = inspect.config.as_ref().and_then(|config| config.model_type.as_ref()) {
+        parts.push(model.clone());
+    } else {
+        parts.push("unknown family".to_owned());
+    }
+    parts.push(match inspect.layout.as_str() {
+        "hf" => "Hugging Face layout".to_owned(),
+        "meta" => "Meta layout".to_owned(),
+        "file" => "one file".to_owned(),
+        other => other.to_owned(),
+    });
+    if let Some(shard) = inspect.shard {
+        let of = shard.of.map_or_else(String::new, |of| format!(" of {of}"));
+        parts.push(format!("shard {}{of}", shard.number));
+    }
+    parts.push(inspect.formats.join(", "));
+    parts.retain(|part| !part.is_empty());
+    ckpt::document::escape(&parts.join(" · "))
+}
+
+fn dtypes(inspect: &Inspect) -> Table {
+    let mut table = Table::new();
+    let head = |text: &str| Cell::new(Role::Faint, text);
+    table.row([head("dtype"), head("tensors").right(), head("parameters").right(), head("bytes").right()]);
+    let mut sums: Vec<_> = inspect.dtypes.iter().collect();
+    sums.sort_by_key(|(name, sum)| (std::cmp::Reverse(sum.bytes), *name));
+    for (name, sum) in sums {
+        let parameters = if sum.parameters == 0 { "–".to_owned() } else { short_count(sum.parameters) };
+        table.row([
+            Cell::from(name.as_str()),
+            Cell::from(count(sum.tensors)).right(),
+            Cell::from(parameters).right(),
+            Cell::from(bytes(sum.bytes)).right(),
+        ]);
+    }
+    table
+}
+
+/// What stands in one line each.
+fn fields(inspect: &Inspect) -> Table {
+    let mut table = Table::new();
+    if let Some(config) = &inspect.config {
+        model::fields(&mut table, config);
+    }
+    let from = inspect.tied.from.as_deref().unwrap_or_default();
+    match inspect.tied.head {
+        YesNo::Yes => table.field("head", format!("tied to the embedding ({from})")),
+        YesNo::No => table.field("head", format!("not tied to the embedding ({from})")),
+        YesNo::Unknown => {}
+    }
+    for names in inspect.tied.shared.iter().take(5) {
+        table.field("shared", names.join(" = "));
+    }
+    if let Some(more) = inspect.tied.shared.len().checked_sub(5).filter(|more| *more > 0) {
+        table.field("", format!("and {more} more groups"));
+    }
+    if let Some(tokenizer) = &inspect.tokenizer {
+        let tokens = tokenizer.tokens.map_or_else(|| "unreadable".to_owned(), |tokens| plural(tokens, "token"));
+        table.field("tokenizer", format!("{}, {tokens} ({})", tokenizer.kind, tokenizer.file));
+    }
+    if let Some(training) = &inspect.training {
+        self::training(&mut table, training);
+    }
+    for also in &inspect.also {
+        table.field("also", also.as_str());
+    }
+    if !inspect.missing.is_empty() {
+        table.field("missing", Cell::new(Role::Caution, inspect.missing.join(", ")));
+    }
+    table
+}
+
+fn training(table: &mut Table, training: &Training) {
+    let mut parts = Vec::new();
+    parts.extend(training.step.map(|step| format!("step {}", count(step))));
+    parts.extend(training.epoch.map(|epoch| format!("epoch {epoch}")));
+    for (held, word) in [(training.optimizer, "optimizer"), (training.scheduler, "scheduler"), (training.rng, "RNG")] {
+        parts.push(if held { word.to_owned() } else { format!("no {word}") });
+    }
+    table.field("training", parts.join(", "));
+    let found: Vec<&str> = training.found.iter().take(8).map(String::as_str).collect();
+    let more = training.found.len().saturating_sub(found.len());
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    table.field("", Cell::new(Role::Faint, format!("in {}{more}", found.join(", "))));
+}

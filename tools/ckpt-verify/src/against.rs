@@ -1,0 +1,130 @@
+//! `--against`: every tensor of one checkpoint with that of another, in whatever layouts they are.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use ckpt::bytes::work;
+use ckpt::canonical::{self, Table};
+use ckpt::cli::{self, Context};
+use ckpt::facts::{Finding, Id, Tensor};
+use ckpt::layouts::{self, Checkpoint};
+use ckpt::plan::compare;
+use ckpt::plan::read::Reader;
+
+use crate::case::file_of;
+
+/// Compares. What is damaged in the checkpoint has been told already; what is left of it is compared.
+///
+/// # Errors
+/// Those of opening and reading, and of the other checkpoint if its own ranks contradict each other.
+pub(crate) fn check(mut ours: Checkpoint, other: &Path, context: &Context) -> Result<Vec<Finding>> {
+    let jobs = context.jobs.get();
+    let shown = other.display();
+    let mut theirs = layouts::open(other, None, jobs).with_context(|| shown.to_string())?;
+    if let Some(damage) = theirs.damage() {
+        if theirs.tensors.is_empty() {
+            return Err(anyhow::Error::new(damage.clone()).context(shown.to_string()));
+        }
+        context.say(&format!("{shown} is damaged itself, and only what can be read of it is compared: {damage}"));
+    }
+    // A table refuses damage; here it has been told, or counts for nothing.
+    ours.findings.clear();
+    theirs.findings.clear();
+    if ours.tensors.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (ours_reader, theirs_reader) = (Reader::new(&ours.pool), Reader::new(&theirs.pool));
+    let mine = match canonical::table(&ours, &ours_reader, jobs, &context.progress) {
+        Ok(table) => table,
+        // Its own ranks contradict each other: there is no one model to compare.
+        Err(error) => match cli::finding(&error) {
+            Some(finding) if finding.id == Id::ReplicaDiffers => return Ok(vec![finding.clone()]),
+            _ => return Err(error),
+        },
+    };
+    let yours =
+        canonical::table(&theirs, &theirs_reader, jobs, &context.progress).with_context(|| shown.to_string())?;
+    let (mut mine, mut yours) = if mine.arch.is_some() && yours.arch.is_some() {
+        (mine, yours)
+    } else {
+        (canonical::stored(&ours), canonical::stored(&theirs))
+    };
+    mine.settle_head(&ours_reader, &context.progress)?;
+    yours.settle_head(&theirs_reader, &context.progress).with_context(|| shown.to_string())?;
+    let (mut findings, pairs) = pair(&ours, &mine, &yours);
+    for (tensor, _) in &pairs {
+        context.progress.expect(tensor.recipe.len_bytes().saturating_mul(2));
+    }
+    let differ = work::map(jobs, &pairs, |(a, b)| -> Result<Option<u64>> {
+        compare::first_difference((&ours_reader, &a.recipe), (&theirs_reader, &b.recipe), &context.progress)
+            .with_context(|| a.name.clone())
+    })?;
+    for ((tensor, _), element) in pairs.iter().zip(differ) {
+        let Some(element) = element else { continue };
+        let place = place(element, &tensor.recipe.shape);
+        let finding = about(&ours, Id::AgainstValues, tensor, "the values differ from those of the other checkpoint");
+        findings.push(finding.needed("equal values", format!("the first difference at element {element}, {place}")));
+    }
+    Ok(findings)
+}
+
+/// Tensors that both have, alike in dtype and shape, and findings about the others.
+fn pair<'a>(ours: &Checkpoint, mine: &'a Table, yours: &'a Table) -> (Vec<Finding>, Vec<(&'a Tensor, &'a Tensor)>) {
+    let mut left: BTreeMap<&str, &Tensor> = yours.tensors.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
+    let (mut findings, mut pairs) = (Vec::new(), Vec::new());
+    for tensor in &mine.tensors {
+        let Some(other) = left.remove(tensor.name.as_str()) else {
+            findings.push(about(ours, Id::AgainstAdded, tensor, "the other checkpoint has no such tensor"));
+            continue;
+        };
+        let geometry = |tensor: &Tensor| format!("{} {:?}", tensor.recipe.dtype, tensor.recipe.shape);
+        if tensor.recipe.dtype == other.recipe.dtype && tensor.recipe.shape == other.recipe.shape {
+            pairs.push((tensor, other));
+        } else {
+            let message = "dtype or shape are not those of the other checkpoint";
+            findings.push(about(ours, Id::AgainstGeometry, tensor, message).needed(geometry(other), geometry(tensor)));
+        }
+    }
+    let missing = |tensor: &Tensor| {
+        Finding::new(Id::AgainstMissing, "only the other checkpoint has this tensor").tensor(tensor.name.clone())
+    };
+    findings.extend(left.values().map(|tensor| missing(tensor)));
+    (findings, pairs)
+}
+
+fn about(checkpoint: &Checkpoint, id: Id, tensor: &Tensor, message: &str) -> Finding {
+    let finding = Finding::new(id, message).tensor(tensor.name.clone());
+    match file_of(&tensor.recipe) {
+        Some(file) => finding.in_file(checkpoint.pool.name(file)),
+        None => finding,
+    }
+}
+
+/// The index of the row-major element of that number.
+fn place(element: u64, shape: &[u64]) -> String {
+    let mut left = element;
+    let mut index: Vec<u64> = shape
+        .iter()
+        .rev()
+        .map(|&size| {
+            let at = left.checked_rem(size).unwrap_or(0);
+            left = left.checked_div(size).unwrap_or(0);
+            at
+        })
+        .collect();
+    index.reverse();
+    format!("{index:?}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::place;
+
+    #[test]
+    fn elements_have_places() {
+        assert_eq!(place(0, &[]), "[]");
+        assert_eq!(place(7, &[3, 4]), "[1, 3]");
+        assert_eq!(place(23, &[2, 3, 4]), "[1, 2, 3]");
+    }
+}

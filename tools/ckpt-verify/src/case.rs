@@ -1,0 +1,184 @@
+//! A checkpoint as the rules look at it: what every one of them would otherwise work out again.
+
+use std::collections::{HashMap, HashSet};
+
+use ckpt::archs::{ARCHS, Arch, Naming, Need, Size};
+use ckpt::facts::{FileId, Finding, Id, Op, Recipe, Severity, Tensor};
+use ckpt::layouts::{Checkpoint, Layout, names};
+use serde_json::Value;
+
+use crate::sizes::Sizes;
+
+/// A checkpoint and what is known of it.
+pub(crate) struct Case<'a> {
+    pub(crate) checkpoint: &'a Checkpoint,
+    /// The family and the scheme of its names, where both are known and the weights are not packed.
+    pub(crate) family: Option<(&'static Arch, Naming)>,
+    /// What the config says; empty if there is none, or if it does not speak of the weights at hand.
+    pub(crate) sizes: Sizes,
+    /// Every weight file that should be there was read, so that what is missing is missing.
+    pub(crate) complete: bool,
+    /// Before each of Hugging Face's names; see [`base_prefix`].
+    pub(crate) prefix: &'static str,
+    /// The weights are packed by a quantisation.
+    pub(crate) is_packed: bool,
+    tensors: HashMap<&'a str, &'a Tensor>,
+    /// Tensors of which a reader has already said something.
+    told: HashSet<&'a str>,
+}
+
+impl<'a> Case<'a> {
+    pub(crate) fn new(checkpoint: &'a Checkpoint) -> Case<'a> {
+        let tensors: HashMap<&str, &Tensor> =
+            checkpoint.tensors.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
+        let told = checkpoint.findings.iter().filter_map(|finding| finding.tensor.as_deref()).collect();
+        let is_packed = is_packed(checkpoint);
+        let family = if is_packed { None } else { family(checkpoint) };
+        let prefix = family.map_or("", |(arch, naming)| base_prefix(checkpoint, arch, naming));
+        let sizes = match (family, checkpoint.params()) {
+            // The shapes of one rank are not those of the model, and nothing in the file says how many ranks there are.
+            (Some((_, Naming::Meta)), _) if checkpoint.layout == Layout::File => Sizes::default(),
+            (Some((_, naming)), Some(config)) => Sizes::of(naming, config),
+            _ => Sizes::default(),
+        };
+        Case { checkpoint, family, sizes, complete: is_complete(checkpoint), prefix, is_packed, tensors, told }
+    }
+
+    /// The tensor of that name.
+    pub(crate) fn tensor(&self, name: &str) -> Option<&'a Tensor> {
+        self.tensors.get(name).copied()
+    }
+
+    /// Whether a reader has already said what is wrong with the tensor of that name.
+    pub(crate) fn is_told(&self, name: &str) -> bool {
+        self.told.contains(name)
+    }
+
+    /// A setting of the config.
+    pub(crate) fn setting(&self, key: &str) -> Option<&'a Value> {
+        self.checkpoint.params()?.get(key)
+    }
+
+    /// Whether a setting of the config is true.
+    pub(crate) fn is_set(&self, key: &str) -> bool {
+        self.setting(key).and_then(Value::as_bool).unwrap_or(false)
+    }
+
+    /// The name of the config file, for findings about it.
+    pub(crate) fn config_name(&self) -> &'a str {
+        self.checkpoint.config.as_ref().map_or("config.json", |config| config.name.as_str())
+    }
+
+    /// A finding about a tensor, with the file that holds it.
+    pub(crate) fn about(&self, id: Id, tensor: &Tensor, message: impl Into<String>) -> Finding {
+        let finding = Finding::new(id, message).tensor(tensor.name.clone());
+        match file_of(&tensor.recipe) {
+            Some(file) => finding.in_file(self.checkpoint.pool.name(file)),
+            None => finding,
+        }
+    }
+
+    /// The row of the family's table that a name belongs to, the wrapper's prefix seen to.
+    pub(crate) fn find(&self, name: &str) -> Option<ckpt::archs::Match> {
+        let (arch, naming) = self.family?;
+        if self.prefix.is_empty() {
+            arch.find(naming, name)
+        } else {
+            arch.find(naming, &format!("{}{name}", self.prefix))
+        }
+    }
+
+    /// The name that a row of the family's table has in this checkpoint.
+    pub(crate) fn named(&self, row: &ckpt::archs::Row, layer: u64) -> Option<String> {
+        let name = row.named(self.family?.1, layer)?;
+        Some(name.strip_prefix(self.prefix).map_or_else(|| name.clone(), str::to_owned))
+    }
+
+    /// The embedding: the table's, or else the one tensor that is called what embeddings of tokens are called.
+    pub(crate) fn embedding(&self) -> Option<&'a Tensor> {
+        if let Some((arch, _)) = self.family {
+            let row = arch.rows.iter().find(|row| row.shape == [Size::Vocab, Size::Dim] && row.need == Need::Always)?;
+            return self.tensor(&self.named(row, 0)?);
+        }
+        let called = |name: &str| {
+            let stem = name.strip_suffix(".weight")?;
+            EMBEDDINGS.contains(&stem.rsplit('.').next()?).then_some(())
+        };
+        let mut found = self.checkpoint.tensors.iter().filter(|tensor| called(&tensor.name).is_some());
+        let first = found.next()?;
+        found.next().is_none().then_some(first)
+    }
+}
+
+/// Names of transformers' models (`embed_tokens`, `wte`, `word_embeddings`, `embed_in`) and of Meta's.
+const EMBEDDINGS: &[&str] = &["embed_tokens", "wte", "word_embeddings", "embed_in", "tok_embeddings"];
+
+/// The first file that a value's bytes come from.
+pub(crate) fn file_of(recipe: &Recipe) -> Option<FileId> {
+    match &recipe.op {
+        Op::Bytes { file, .. } | Op::Strided { file, .. } => Some(*file),
+        Op::Literal(_) | Op::Absent(_) => None,
+        Op::Tiles(tiles) => tiles.iter().find_map(|tile| file_of(&tile.part)),
+        Op::ByteSwap(of)
+        | Op::Conj(of)
+        | Op::Neg(of)
+        | Op::Slice { of, .. }
+        | Op::Reshape(of)
+        | Op::Transpose(of, ..)
+        | Op::Rows { of, .. }
+        | Op::Cast(of) => file_of(of),
+    }
+}
+
+/// Whether the config says that weights are packed by a quantisation: names and shapes are then its own.
+fn is_packed(checkpoint: &Checkpoint) -> bool {
+    // `quantization_config` of transformers, `quantization_args` of Meta's, `quantization` of Mistral's and MLX's.
+    let keys = ["quantization_config", "compression_config", "quantization_args", "quantization"];
+    let set =
+        |key: &&str| checkpoint.params().and_then(|config| config.get(*key)).is_some_and(|value| !value.is_null());
+    keys.iter().any(set)
+}
+
+/// The family, also where a few names are missing or too many: a damaged model is still of its family.
+fn family(checkpoint: &Checkpoint) -> Option<(&'static Arch, Naming)> {
+    if let Some(family) = &checkpoint.family {
+        return Some((family.arch, family.naming));
+    }
+    // A file alone may be any part of a model; a config that names another family is believed.
+    if checkpoint.layout == Layout::File || model_type(checkpoint).is_some() {
+        return None;
+    }
+    let schemes = [Naming::Meta, Naming::Hf];
+    let candidates = ARCHS.iter().flat_map(|arch| schemes.map(|naming| (*arch, naming)));
+    candidates.into_iter().find(|(arch, naming)| {
+        let known = checkpoint.tensors.iter().filter(|tensor| arch.find(*naming, &tensor.name).is_some()).count();
+        // Nine in ten: a mixture of experts with Llama's attention has fewer.
+        known > 0 && known.saturating_mul(10) >= checkpoint.tensors.len().saturating_mul(9)
+    })
+}
+
+/// `model_type` of a `config.json`.
+pub(crate) fn model_type(checkpoint: &Checkpoint) -> Option<&str> {
+    checkpoint.config.as_ref()?.value.get("model_type")?.as_str()
+}
+
+/// A model saved without its head (`LlamaModel`) leaves out the `model.` before every name, and transformers puts
+/// it back (`base_model_prefix`).
+fn base_prefix(checkpoint: &Checkpoint, arch: &Arch, naming: Naming) -> &'static str {
+    const PREFIX: &str = "model.";
+    let known = |prefix: &str| {
+        checkpoint.tensors.iter().any(|tensor| arch.find(naming, &format!("{prefix}{}", tensor.name)).is_some())
+    };
+    if naming == Naming::Hf && !known("") && known(PREFIX) { PREFIX } else { "" }
+}
+
+/// Whether every weight file that should be there was read.
+fn is_complete(checkpoint: &Checkpoint) -> bool {
+    let read = |name: &str| checkpoint.shards.iter().any(|shard| shard.name == name);
+    let spoils = |finding: &Finding| {
+        let whole = [Id::ShardMissing, Id::ShardMismatch, Id::NameUnsafe, Id::NotACheckpoint, Id::IndexInvalid];
+        let unread = finding.file.as_deref().is_some_and(|file| names::is_weights(file) && !read(file));
+        finding.severity == Severity::Error && (whole.contains(&finding.id) || unread)
+    };
+    !checkpoint.findings.iter().any(spoils)
+}

@@ -1,0 +1,28 @@
+//! What only ckpt-verify can be asked.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::expect;
+
+/// The options of ckpt-verify.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Check also that it is ready for that use: hf (transformers loads it), hf-save (a job that saves in Hugging
+    /// Face's format will find what it needs), meta (Meta's own code loads it)
+    #[arg(long, value_name = "USE", value_parser = expect::names(), help_heading = "Checks")]
+    pub(crate) expect: Option<String>,
+
+    /// Compare every tensor with those of another checkpoint, in whatever layout it is, to the bit
+    #[arg(long, value_name = "OTHER", help_heading = "Checks")]
+    pub(crate) against: Option<PathBuf>,
+
+    /// List the rules
+    #[arg(long, help_heading = "Rules")]
+    pub(crate) rules: bool,
+
+    /// Explain a rule
+    #[arg(long, value_name = "ID", help_heading = "Rules")]
+    pub(crate) explain: Option<String>,
+}

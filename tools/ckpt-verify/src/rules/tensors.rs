@@ -1,0 +1,140 @@
+//! tensor-missing, tensor-unexpected, config-layers: the names there are against those the family needs.
+
+use std::collections::BTreeSet;
+
+use ckpt::archs::{Arch, Naming, Need};
+use ckpt::bytes::to_u64;
+use ckpt::facts::{Finding, Id, Tensor};
+use ckpt::layouts::Layout;
+
+use super::explain;
+use crate::case::Case;
+
+explain! {
+    /// For a known family, looks for every tensor that a model of that many layers has, unless a weight file is missing
+    /// or unreadable as a whole, of which one finding is enough. A file given alone is never asked for what is not in it.
+    ///
+    /// transformers fills the gap with random values and only mentions it; Meta's loader refuses.
+    ///
+    /// Download or save the checkpoint again.
+    TensorMissing;
+    /// For a known family, names tensors that it does not have. Biases that the config announces and buffers that can
+    /// be derived are no surprise, nor is the head of a model that is not a language model.
+    ///
+    /// A loader drops them, or refuses. They are left-overs of a wrapper or an adapter, or the architecture is another one
+    /// than the config says.
+    TensorUnexpected;
+    /// For a known family, compares the config's number of layers with the layers that the weights have.
+    ///
+    /// With too many in the config, transformers runs the missing layers on random values; with too few it drops layers.
+    ///
+    /// Take the config that came with the weights, or the weights that came with the config.
+    ConfigLayers;
+}
+
+pub(super) fn check(case: &Case<'_>, findings: &mut Vec<Finding>) {
+    let Some((arch, naming)) = case.family else { return };
+    if case.checkpoint.layout == Layout::File || case.checkpoint.tensors.is_empty() {
+        return;
+    }
+    let mut layers: BTreeSet<u64> = BTreeSet::new();
+    let mut unknown: Vec<&Tensor> = Vec::new();
+    for tensor in &case.checkpoint.tensors {
+        match case.find(&tensor.name) {
+            Some(found) if found.row.per_layer() => drop(layers.insert(found.layer)),
+            Some(_) => {}
+            None => unknown.push(tensor),
+        }
+    }
+    let known = unknown.len() != case.checkpoint.tensors.len();
+    if known {
+        unknown.retain(|tensor| !case.is_told(&tensor.name) && !is_announced(case, arch, naming, &tensor.name));
+        findings.extend(unknown.iter().map(|tensor| {
+            case.about(
+                Id::TensorUnexpected,
+                tensor,
+                format!("the architecture {} has no tensor of this name", arch.name),
+            )
+        }));
+    } else {
+        findings.push(foreign(case, arch, &unknown));
+    }
+    if case.complete && known {
+        let present = layers.last().map_or(0, |last| last.saturating_add(1));
+        findings.extend(config_layers(case, present));
+        missing(case, arch, present, findings);
+    }
+}
+
+/// The config's number of layers is not that of the weights.
+fn config_layers(case: &Case<'_>, present: u64) -> Option<Finding> {
+    let wanted = case.sizes.layers.filter(|&wanted| wanted != present)?;
+    let message = if wanted > present {
+        "the config has more layers than the weights"
+    } else {
+        "the config has fewer layers than the weights"
+    };
+    let finding = Finding::new(Id::ConfigLayers, message).in_file(case.config_name());
+    Some(finding.needed(format!("{wanted} layers"), format!("{present} layers")))
+}
+
+/// What a model of as many layers as there are needs and has not.
+fn missing(case: &Case<'_>, arch: &'static Arch, present: u64, findings: &mut Vec<Finding>) {
+    // Numbers of layers come from names in files: a gap of a million layers is one finding a row, not millions.
+    let held = to_u64(case.checkpoint.tensors.len());
+    if present > held {
+        let message = "layers are missing between those that are there";
+        findings.push(
+            Finding::new(Id::TensorMissing, message)
+                .needed(format!("layers 0 to {}", present.saturating_sub(1)), format!("{held} tensors in all")),
+        );
+        return;
+    }
+    let heads = |row: &ckpt::archs::Row| {
+        row.need == Need::Head && case.family.is_some_and(|(_, naming)| naming == Naming::Meta)
+    };
+    for expected in arch.expected(present) {
+        // Meta's loaders need the output head also where it is the embedding; of Hugging Face's another rule speaks.
+        let needed = expected.row.need == Need::Always || heads(expected.row);
+        let Some(name) = case.named(expected.row, expected.layer).filter(|_| needed) else { continue };
+        if case.tensor(&name).is_none() && !case.is_told(&name) {
+            let message = format!("the architecture {} needs this tensor, and no file has it", arch.name);
+            findings.push(Finding::new(Id::TensorMissing, message).tensor(name));
+        }
+    }
+}
+
+/// Not one name is the family's: one finding says more than hundreds.
+fn foreign(case: &Case<'_>, arch: &Arch, unknown: &[&Tensor]) -> Finding {
+    let message = format!("{} says {}, and no tensor has a name of that architecture", case.config_name(), arch.name);
+    let wanted = arch.rows.first().map_or("", |row| row.name(Naming::Hf));
+    let finding = Finding::new(Id::TensorMissing, message).in_file(case.config_name());
+    finding.needed(wanted, unknown.first().map_or("", |tensor| tensor.name.as_str()))
+}
+
+/// Names outside the table that the config announces.
+fn is_announced(case: &Case<'_>, arch: &Arch, naming: Naming, name: &str) -> bool {
+    // `_extra_state` of Megatron's layers is bookkeeping and no weight.
+    if name.ends_with("_extra_state") || name.ends_with("rotary_emb.inv_freq") {
+        return true;
+    }
+    if naming != Naming::Hf {
+        return false;
+    }
+    // A classifier's or reward model's own head stands outside the layers.
+    let inside = name.contains(".layers.") || name.starts_with("layers.");
+    if !inside && !is_language_model(case) {
+        return true;
+    }
+    // `attention_bias` and `mlp_bias` of transformers' `LlamaConfig`.
+    let weight = name.strip_suffix(".bias").map(|stem| format!("{stem}.weight"));
+    let of = |part: &str, key: &str| name.contains(part) && case.is_set(key);
+    weight.is_some_and(|weight| arch.find(naming, &weight).is_some() || case.find(&weight).is_some())
+        && (of(".self_attn.", "attention_bias") || of(".mlp.", "mlp_bias"))
+}
+
+/// Whether the config's architecture is one that has an output head over the vocabulary.
+pub(super) fn is_language_model(case: &Case<'_>) -> bool {
+    let named = case.setting("architectures").and_then(serde_json::Value::as_array);
+    named.is_none_or(|names| names.iter().filter_map(|name| name.as_str()).any(|name| name.ends_with("ForCausalLM")))
+}
