@@ -38,7 +38,8 @@ def run(tool, *arguments, expect=0, cwd=None, stdin=""):
     """One of our tools; `expect` is the exit code it owes."""
     command = [BIN / f"ckpt-{tool}", *map(str, arguments)]
     outcome = Outcome(subprocess.run(command, capture_output=True, text=True, cwd=cwd, input=stdin))
-    assert outcome.code == expect, f"ckpt-{tool} {' '.join(map(str, arguments))}: exit {outcome.code}\n{outcome.err}{outcome.out[:4000]}"
+    said = f"ckpt-{tool} {' '.join(map(str, arguments))}: exit {outcome.code}, not {expect}\n{outcome.err}{outcome.out[:4000]}"
+    assert outcome.code == expect, said
     return outcome
 
 
@@ -79,7 +80,7 @@ def digest(tensor):
 
 def same(ours, theirs):
     """Two tables are equal in names, order apart, dtypes, shapes and every bit."""
-    assert sorted(ours) == sorted(theirs)
+    assert not ours.keys() ^ theirs.keys(), f"only in one: {sorted(ours.keys() ^ theirs.keys())}"
     for name, tensor in theirs.items():
         mine = ours[name]
         assert (mine.dtype, mine.shape) == (tensor.dtype, tensor.shape), name
