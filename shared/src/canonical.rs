@@ -101,12 +101,15 @@ impl Table {
         alike.then_some((embedding, head))
     }
 
-    /// Compares head and embedding, all bytes of them, and leaves the head out if they are equal.
+    /// Compares head and embedding, all bytes of them, and leaves the head out if they are equal. A head that is not
+    /// there at all is the embedding too.
     ///
     /// # Errors
     /// Those of reading.
     pub fn settle_head(&mut self, reader: &Reader<'_>, progress: &Progress) -> Result<bool> {
-        let Some((embedding, head)) = self.head() else { return Ok(false) };
+        let Some((embedding, head)) = self.head() else {
+            return Ok(self.arch.is_some_and(|arch| self.lacks_head(arch)));
+        };
         let name = head.name.clone();
         let tied = if embedding.recipe == head.recipe {
             true
@@ -123,6 +126,15 @@ impl Table {
             self.leave_out(&name);
         }
         Ok(tied)
+    }
+
+    /// Whether a model of that family is here without its output head.
+    fn lacks_head(&self, arch: &Arch) -> bool {
+        let has = |need: Need| {
+            let mut rows = arch.rows.iter().filter(|row| row.shape == [Size::Vocab, Size::Dim] && row.need == need);
+            rows.any(|row| self.tensors.iter().any(|tensor| tensor.name == row.hf))
+        };
+        has(Need::Always) && !has(Need::Head)
     }
 
     /// Takes a tensor out of the table and lists it as left out.

@@ -38,6 +38,11 @@ pub(super) fn draft(job: &Job<'_>) -> Result<Draft> {
         let help = "`--to safetensors` and `--to torch` take any model as it is";
         return refuse("Meta's format is for Llama models, and this is none that is known", help);
     };
+    let says_tied = job.checkpoint.params().and_then(|params| params.get("tie_word_embeddings")?.as_bool());
+    if tied && says_tied == Some(false) && table.left_out.is_empty() {
+        let message = "the config says that the output head is not the embedding, and there is no head";
+        bail!(Finding::new(Id::TiedHeadMissing, message).tensor("lm_head.weight"));
+    }
     let mut draft = Draft::default();
     let facts = small::facts(job, &table, tied, &mut draft)?;
     let shipped = SHIPPED.iter().find(|row| (row.0, row.1) == (facts.layers, facts.dim)).map_or(1, |row| row.2);
