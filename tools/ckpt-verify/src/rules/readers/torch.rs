@@ -43,6 +43,12 @@ explain! {
     ///
     /// The record was cut; torch before 2.10 read beyond its end (CVE-2026-24747).
     TorchStorageShort;
+    /// Compares the size of a storage's record with the element count in the pickle.
+    ///
+    /// torch refuses a record that is too long unless it maps the file; the bytes beyond are seen by no one.
+    ///
+    /// Load it with `mmap=True` and save it again.
+    TorchStorageLong;
     /// The file says `byteorder: big`.
     ///
     /// torch turns the bytes of older dtypes and forgets those of newer ones.
