@@ -204,3 +204,93 @@ fn compare(checkpoint: &mut Checkpoint, listing: &str, map: &WeightMap<'_>, read
     }
     checkpoint.findings.append(&mut findings);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::{Checkpoint, Layout, open};
+    use super::*;
+
+    fn shard(folder: &Path, name: &str, tensors: &[&str]) {
+        let tensor = |(place, name): (usize, &&str)| {
+            format!(r#""{name}":{{"dtype":"U8","shape":[1],"data_offsets":[{place},{}]}}"#, place + 1)
+        };
+        let header = format!("{{{}}}", tensors.iter().enumerate().map(tensor).collect::<Vec<_>>().join(","));
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend_from_slice(header.as_bytes());
+        bytes.resize(bytes.len() + tensors.len(), 7);
+        std::fs::write(folder.join(name), bytes).unwrap();
+    }
+
+    /// A model of two shards that hold a, b and c, d, with this text for an index.
+    fn opened(index: &str) -> Checkpoint {
+        let folder = tempfile::tempdir().unwrap();
+        shard(folder.path(), "one.safetensors", &["b", "a"]);
+        shard(folder.path(), "two.safetensors", &["c", "d"]);
+        std::fs::write(folder.path().join("model.safetensors.index.json"), index).unwrap();
+        open(folder.path(), Some(Layout::Hf), 2).unwrap()
+    }
+
+    fn map(pairs: &str) -> Checkpoint {
+        let pairs: Vec<String> = pairs
+            .split(' ')
+            .map(|pair| {
+                let (tensor, file) = pair.split_once('@').unwrap();
+                format!(r#""{tensor}":"{file}.safetensors""#)
+            })
+            .collect();
+        opened(&format!(r#"{{"metadata":{{"total_size":4}},"weight_map":{{{}}}}}"#, pairs.join(",")))
+    }
+
+    fn findings(checkpoint: &Checkpoint) -> Vec<(Id, &str)> {
+        let row = |finding: &'_ Finding| (finding.id, finding.tensor.clone());
+        let mut rows: Vec<_> = checkpoint.findings.iter().map(row).collect();
+        rows.sort();
+        let known = ["a", "b", "c", "d", "e"];
+        let name = |tensor: Option<String>| tensor.and_then(|tensor| known.into_iter().find(|name| *name == tensor));
+        rows.into_iter().map(|(id, tensor)| (id, name(tensor).unwrap_or(""))).collect()
+    }
+
+    #[test]
+    fn an_index_that_agrees_is_silent_in_any_order() {
+        for pairs in ["a@one b@one c@two d@two", "d@two b@one c@two a@one", "a@one a@one b@one c@two d@two"] {
+            let checkpoint = map(pairs);
+            assert_eq!(findings(&checkpoint), [], "{pairs}");
+            assert_eq!(checkpoint.tensors.len(), 4);
+            assert_eq!(checkpoint.index.unwrap().value["total_size"], 4);
+        }
+    }
+
+    #[test]
+    fn what_disagrees_is_named() {
+        use Id::{IndexTensorMissing, IndexTensorUnlisted, IndexWrongShard, ShardMissing};
+        let cases: &[(&str, &[(Id, &str)])] = &[
+            ("a@one b@one c@two", &[(IndexTensorUnlisted, "d")]),
+            ("a@one b@one c@two d@one", &[(IndexWrongShard, "d")]),
+            // Of a name that stands twice the last counts.
+            ("a@one b@one b@two c@two d@two", &[(IndexWrongShard, "b")]),
+            ("a@one b@one c@two d@two e@two", &[(IndexTensorMissing, "e")]),
+            ("a@one b@one c@two d@two e@three", &[(ShardMissing, "")]),
+        ];
+        for (pairs, expected) in cases {
+            let checkpoint = map(pairs);
+            assert_eq!(findings(&checkpoint), *expected, "{pairs}");
+            assert_eq!(checkpoint.tensors.len(), 4);
+        }
+    }
+
+    #[test]
+    fn what_is_no_index_is_said() {
+        for (text, id) in [
+            ("{", Id::JsonInvalid),
+            ("[]", Id::IndexInvalid),
+            (r#"{"metadata":{}}"#, Id::IndexInvalid),
+            (r#"{"weight_map":{"a":1}}"#, Id::IndexInvalid),
+        ] {
+            assert_eq!(findings(&opened(text)), [(id, "")], "{text}");
+        }
+        let outside = opened(r#"{"weight_map":{"a":"../one.safetensors"}}"#);
+        assert_eq!(findings(&outside)[0].0, Id::NameUnsafe);
+    }
+}
