@@ -53,7 +53,9 @@ def layer(number, experts):
     prefix = f"model.layers.{number}."
     tensors = attention(prefix)
     if number == 0:
-        return tensors + [(f"{prefix}mlp.{name}.weight", "BF16", [rows, columns]) for name, rows, columns in projections(DENSE)]
+        for name, rows, columns in projections(DENSE):
+            tensors.append((f"{prefix}mlp.{name}.weight", "BF16", [rows, columns]))
+        return tensors
     tensors.append((prefix + "mlp.gate.weight", "BF16", [experts, HIDDEN]))
     tensors.append((prefix + "mlp.gate.e_score_correction_bias", "F32", [experts]))
     for name, rows, columns in projections(EXPERT):
@@ -93,6 +95,7 @@ def write_shard(path, tensors):
 
 def config(layers, experts):
     """The part of config.json that says what the model is."""
+    weights = {"num_bits": 4, "group_size": GROUP, "strategy": "group", "symmetric": True, "type": "int"}
     return {
         "architectures": ["DeepseekV3ForCausalLM"],
         "model_type": "kimi_k2",
@@ -119,12 +122,7 @@ def config(layers, experts):
         "quantization_config": {
             "quant_method": "compressed-tensors",
             "format": "pack-quantized",
-            "config_groups": {
-                "group_0": {
-                    "targets": ["Linear"],
-                    "weights": {"num_bits": 4, "group_size": GROUP, "strategy": "group", "symmetric": True, "type": "int"},
-                }
-            },
+            "config_groups": {"group_0": {"targets": ["Linear"], "weights": weights}},
             "ignore": ["lm_head", "re:.*self_attn.*", "re:.*shared_experts.*"],
         },
     }

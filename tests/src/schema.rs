@@ -110,6 +110,7 @@ struct Counts {
 struct Inspect {
     layout: String,
     formats: Vec<String>,
+    shard: Option<Shard>,
     #[serde(deserialize_with = "null")]
     family: Option<Family>,
     parameters: u64,
@@ -129,6 +130,14 @@ struct Inspect {
     tree: Option<Node>,
     stats: Option<Vec<Stats>>,
     diff: Option<Diff>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Shard {
+    number: u64,
+    #[serde(deserialize_with = "null")]
+    of: Option<u64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -441,6 +450,9 @@ impl Document {
             sorted(inspect.tensors.iter().flatten().map(|tensor| &tensor.name), "tensors")?;
             inspect.files.iter().try_for_each(|file| relative(&file.path))?;
             hold((inspect.tied.head == YesNo::Unknown) == inspect.tied.from.is_none(), "a known tie says from where")?;
+            let sum = |of: fn(&Sum) -> u64| inspect.dtypes.values().map(of).sum::<u64>();
+            hold(sum(|sum| sum.parameters) == inspect.parameters, "dtypes sum up to the parameters")?;
+            hold(sum(|sum| sum.bytes) == inspect.bytes, "dtypes sum up to the bytes")?;
         }
         if let Some(verify) = &self.verify {
             counted(verify.counts, &verify.findings)?;

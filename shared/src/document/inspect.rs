@@ -217,7 +217,8 @@ pub struct Tensor {
 /// A module and what is in it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TreeNode {
-    /// The last part of its name; empty for the root. Equal layers are folded into one node `0..31`.
+    /// The last part of its name; empty for the root. Equal neighbours whose names are numbers are folded into one
+    /// node `0..31`: figures add up over all of them, down to the tensors, and shapes are those of each.
     pub name: String,
     /// Tensors below it.
     pub tensors: u64,

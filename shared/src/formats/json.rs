@@ -1,5 +1,9 @@
 //! JSON files that belong to a checkpoint: read within a limit, duplicates refused, the place of an error named.
 
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserializer, Visitor};
 use serde_json::Value;
 
 use crate::bytes::ReadAt;
@@ -37,6 +41,29 @@ pub fn byte_of(text: &[u8], error: &serde_json::Error) -> u64 {
     let before: usize = text.split_inclusive(|&byte| byte == b'\n').take(lines).map(<[u8]>::len).sum();
     let offset = before.saturating_add(error.column().saturating_sub(1)).min(text.len());
     u64::try_from(offset).unwrap_or(u64::MAX)
+}
+
+/// A string, borrowed from the text unless it is written with escapes: headers and indexes have hundreds of thousands.
+#[derive(Debug)]
+pub(crate) struct Text<'a>(pub(crate) Cow<'a, str>);
+
+impl<'de> serde::Deserialize<'de> for Text<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Text<'de>, D::Error> {
+        struct TextVisitor;
+        impl<'de> Visitor<'de> for TextVisitor {
+            type Value = Text<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(TextVisitor)
+    }
 }
 
 #[cfg(test)]

@@ -180,6 +180,8 @@ impl Join {
         let mut shape = first.shape.clone();
         let mut reached = 0u64;
         let mut kept = (0, first.clone());
+        // Rows that ranks hold one after the other are the bytes of the whole in their order, and so are checksums.
+        let mut sum = (axis == 0).then(crc32fast::Hasher::new);
         for (rank, part) in parts {
             same_geometry(&first, &part.recipe, Some(axis))?;
             if !to_u64(rank).is_multiple_of(every) {
@@ -187,6 +189,10 @@ impl Join {
                 continue;
             }
             kept = (rank, part.recipe.clone());
+            sum = sum.zip(part.crc32).map(|(mut sum, crc32)| {
+                sum.combine(&crc32fast::Hasher::new_with_initial_len(crc32, part.recipe.len_bytes()));
+                sum
+            });
             let mut at = vec![0; shape.len()];
             if let Some(at) = at.get_mut(axis) {
                 *at = reached;
@@ -198,7 +204,7 @@ impl Join {
             *size = reached;
         }
         let recipe = Recipe { dtype: first.dtype, shape, op: Op::Tiles(tiles) };
-        Ok(Tensor { name: name.to_owned(), recipe, crc32: None })
+        Ok(Tensor { name: name.to_owned(), recipe, crc32: sum.map(crc32fast::Hasher::finalize) })
     }
 }
 

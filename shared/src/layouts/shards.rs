@@ -1,5 +1,7 @@
 //! Reads the headers of several weight files at once.
 
+use std::collections::{HashMap, HashSet};
+
 use super::{Checkpoint, Shard};
 use crate::bytes::{ReadAt, work};
 use crate::facts::{FileId, Finding, Id, Tensor};
@@ -58,7 +60,12 @@ fn extension(checkpoint: &mut Checkpoint, name: &str, format: Format) {
 
 /// Puts shards and their tensors into the checkpoint, names as they are. Two tensors of one name are a finding.
 pub(super) fn join(checkpoint: &mut Checkpoint, shards: Vec<Read>) {
-    let mut places: std::collections::HashMap<String, FileId> = std::collections::HashMap::new();
+    let names = || shards.iter().flat_map(|read| &read.tensors).map(|tensor| tensor.name.as_str());
+    let mut seen: HashSet<&str> = HashSet::with_capacity(names().count());
+    if names().all(|name| seen.insert(name)) {
+        return join_distinct(checkpoint, shards);
+    }
+    let mut places: HashMap<String, FileId> = HashMap::new();
     for read in shards {
         for tensor in read.tensors {
             if let Some(&other) = places.get(&tensor.name) {
@@ -70,6 +77,15 @@ pub(super) fn join(checkpoint: &mut Checkpoint, shards: Vec<Read>) {
             places.insert(tensor.name.clone(), read.shard.file);
             checkpoint.tensors.push(tensor);
         }
+        checkpoint.shards.push(read.shard);
+    }
+}
+
+/// The same for shards that are known to have no name in common.
+pub(super) fn join_distinct(checkpoint: &mut Checkpoint, shards: Vec<Read>) {
+    checkpoint.tensors.reserve_exact(shards.iter().map(|read| read.tensors.len()).fold(0, usize::saturating_add));
+    for read in shards {
+        checkpoint.tensors.extend(read.tensors);
         checkpoint.shards.push(read.shard);
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use ckpt::cli::{Context, Example, Glob, Selection, Style, Tool, Usage};
 use ckpt::document::{Document, Status};
+use ckpt::facts::Severity;
 use ckpt::layouts::{self, Checkpoint, Layout};
 
 use crate::report;
@@ -84,10 +85,12 @@ impl Tool for Options {
         }
         // What could be read is told even of what is damaged.
         document.inspect = Some(inspect.into());
-        match damage {
-            Some(damage) => Err(damage.into()),
-            None => Ok(status),
+        let Some(damage) = damage else { return Ok(status) };
+        let errors = checkpoint.findings.iter().filter(|finding| finding.severity == Severity::Error).count();
+        if errors > 1 {
+            context.say(&format!("{errors} errors, of which the first is told; `ckpt-verify` tells them all"));
         }
+        Err(damage.into())
     }
 
     fn report(&self, document: &Document, style: Style) -> String {

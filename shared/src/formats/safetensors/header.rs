@@ -1,17 +1,20 @@
 //! The JSON header, read strictly: every key in the order of the file, so that a repeated one is seen.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
-use crate::facts::{Finding, Id, limits};
-use crate::formats::json::byte_of;
+use crate::facts::{Dtype, Finding, Id, limits};
+use crate::formats::json::{Text, byte_of};
 
-/// One tensor of the header, not checked yet.
-pub(super) struct Entry {
-    pub(super) name: String,
-    pub(super) dtype: String,
+/// One tensor of the header, not checked yet. A header of a mixture has thousands; what need not be copied is
+/// borrowed from its text.
+pub(super) struct Entry<'a> {
+    pub(super) name: Cow<'a, str>,
+    /// The dtype, or how an unknown one is spelt.
+    pub(super) dtype: Result<Dtype, String>,
     pub(super) shape: Vec<u64>,
     /// Byte range, relative to the end of the header.
     pub(super) begin: u64,
@@ -22,15 +25,15 @@ pub(super) struct Entry {
 
 /// The header.
 #[derive(Default)]
-pub(super) struct Header {
-    pub(super) entries: Vec<Entry>,
+pub(super) struct Header<'a> {
+    pub(super) entries: Vec<Entry<'a>>,
     pub(super) metadata: BTreeMap<String, String>,
     pub(super) findings: Vec<Finding>,
 }
 
-impl Header {
+impl<'a> Header<'a> {
     /// Parses the JSON text that begins at byte `place` of the file.
-    pub(super) fn parse(text: &[u8], place: u64) -> Result<Header, Finding> {
+    pub(super) fn parse(text: &'a [u8], place: u64) -> Result<Header<'a>, Finding> {
         let mut header = Header::default();
         let broken = |offset: u64, message: String| Err(Finding::new(Id::SafetensorsHeader, message).at(offset));
         let text = match std::str::from_utf8(text) {
@@ -51,12 +54,12 @@ impl Header {
 }
 
 /// Visits the object of the whole header.
-struct Root<'a> {
-    header: &'a mut Header,
+struct Root<'h, 'a> {
+    header: &'h mut Header<'a>,
     place: u64,
 }
 
-impl Root<'_> {
+impl Root<'_, '_> {
     fn twice(&mut self, what: &str, name: &str) {
         if self.header.findings.len() >= limits::FINDINGS {
             return;
@@ -66,14 +69,14 @@ impl Root<'_> {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Root<'_> {
+impl<'de> DeserializeSeed<'de> for Root<'_, 'de> {
     type Value = ();
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         deserializer.deserialize_map(self)
     }
 }
 
-impl<'de> Visitor<'de> for Root<'_> {
+impl<'de> Visitor<'de> for Root<'_, 'de> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -81,8 +84,8 @@ impl<'de> Visitor<'de> for Root<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
-        let mut places = HashMap::new();
-        while let Some(name) = map.next_key::<String>()? {
+        let mut places: HashMap<Cow<'de, str>, usize> = HashMap::new();
+        while let Some(Text(name)) = map.next_key()? {
             let earlier = places.insert(name.clone(), self.header.entries.len());
             if earlier.is_some() {
                 self.twice("name", &name);
@@ -97,7 +100,7 @@ impl<'de> Visitor<'de> for Root<'_> {
                 }
                 continue;
             }
-            let fields = map.next_value::<Fields>()?;
+            let fields = map.next_value::<Fields<'de>>()?;
             if let Some(field) = fields.twice {
                 self.twice("field", &format!("{name}.{field}"));
             }
@@ -140,27 +143,27 @@ impl<'de> serde::Deserialize<'de> for Pairs {
 }
 
 /// The fields of one tensor; others are ignored, as the reference reader does.
-struct Fields {
-    dtype: String,
+struct Fields<'a> {
+    dtype: Result<Dtype, String>,
     shape: Vec<u64>,
     data_offsets: [u64; 2],
-    twice: Option<String>,
+    twice: Option<Cow<'a, str>>,
 }
 
-impl<'de> serde::Deserialize<'de> for Fields {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Fields, D::Error> {
+impl<'de> serde::Deserialize<'de> for Fields<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Fields<'de>, D::Error> {
         struct FieldsVisitor;
         impl<'de> Visitor<'de> for FieldsVisitor {
-            type Value = Fields;
+            type Value = Fields<'de>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object with dtype, shape and data_offsets")
             }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
                 use serde::de::Error;
                 let (mut dtype, mut shape, mut offsets, mut twice) = (None, None, None, None);
-                while let Some(key) = map.next_key::<String>()? {
-                    let again = match key.as_str() {
-                        "dtype" => dtype.replace(map.next_value()?).is_some(),
+                while let Some(Text(key)) = map.next_key()? {
+                    let again = match &*key {
+                        "dtype" => dtype.replace(map.next_value::<Text<'de>>()?).is_some(),
                         "shape" => shape.replace(map.next_value()?).is_some(),
                         "data_offsets" => offsets.replace(map.next_value()?).is_some(),
                         _ => map.next_value::<IgnoredAny>().map(|_| false)?,
@@ -169,8 +172,9 @@ impl<'de> serde::Deserialize<'de> for Fields {
                         twice = Some(key);
                     }
                 }
+                let Text(dtype) = dtype.ok_or_else(|| A::Error::missing_field("dtype"))?;
                 Ok(Fields {
-                    dtype: dtype.ok_or_else(|| A::Error::missing_field("dtype"))?,
+                    dtype: Dtype::from_name(&dtype).ok_or_else(|| dtype.into_owned()),
                     shape: shape.ok_or_else(|| A::Error::missing_field("shape"))?,
                     data_offsets: offsets.ok_or_else(|| A::Error::missing_field("data_offsets"))?,
                     twice,

@@ -10,7 +10,7 @@ pub use write::{header, order};
 
 use crate::bytes::ReadAt;
 use crate::facts::recipe::elements;
-use crate::facts::{Dtype, FileId, Finding, Id, Recipe, Tensor, limits};
+use crate::facts::{FileId, Finding, Id, Recipe, Tensor, limits};
 
 use super::Container;
 use super::detect::unreadable;
@@ -52,6 +52,7 @@ pub fn read(source: &dyn ReadAt, file: FileId) -> Result<Container, Finding> {
     };
     header.entries.sort_by(|a, b| (a.begin, a.end, &a.name).cmp(&(b.begin, b.end, &b.name)));
     tiling(&header.entries, data, size, &mut container.findings);
+    container.tensors.reserve_exact(header.entries.len());
     for entry in header.entries {
         match tensor(entry, data, size, file) {
             Ok(tensor) => container.tensors.push(tensor),
@@ -62,12 +63,14 @@ pub fn read(source: &dyn ReadAt, file: FileId) -> Result<Container, Finding> {
 }
 
 /// Checks one entry of the header against its own shape and the file, and makes the tensor of it.
-fn tensor(entry: Entry, data: u64, size: u64, file: FileId) -> Result<Tensor, Finding> {
+fn tensor(entry: Entry<'_>, data: u64, size: u64, file: FileId) -> Result<Tensor, Finding> {
     let Entry { name, dtype: spelling, shape, begin, end, place } = entry;
-    let wrong = |id, message: String| Finding::new(id, message).at(place).tensor(name.clone());
-    let Some(dtype) = Dtype::from_name(&spelling).filter(|dtype| dtype.in_safetensors()) else {
-        return Err(wrong(Id::SafetensorsDtype, format!("the dtype {spelling:?} is unknown")));
-    };
+    let wrong = |id, message: String| Finding::new(id, message).at(place).tensor(&*name);
+    let unknown = |spelling: &str| wrong(Id::SafetensorsDtype, format!("the dtype {spelling:?} is unknown"));
+    let dtype = spelling.map_err(|spelling| unknown(&spelling))?;
+    if !dtype.in_safetensors() {
+        return Err(unknown(dtype.name()));
+    }
     if shape.len() > limits::DIMS {
         return Err(wrong(Id::TooLarge, format!("the tensor has {} dimensions", shape.len())));
     }
@@ -90,11 +93,11 @@ fn tensor(entry: Entry, data: u64, size: u64, file: FileId) -> Result<Tensor, Fi
         return Err(wrong(Id::SafetensorsTruncated, "the file ends before the tensor does".to_owned())
             .needed(format!("{held} bytes at byte {offset}"), format!("{found} bytes")));
     }
-    Ok(Tensor { name, recipe: Recipe::bytes(dtype, shape, file, offset), crc32: None })
+    Ok(Tensor { name: name.into_owned(), recipe: Recipe::bytes(dtype, shape, file, offset), crc32: None })
 }
 
 /// The tensors, in the order of their bytes, must tile the data exactly.
-fn tiling(entries: &[Entry], data: u64, size: u64, findings: &mut Vec<Finding>) {
+fn tiling(entries: &[Entry<'_>], data: u64, size: u64, findings: &mut Vec<Finding>) {
     let mut reached = 0u64;
     for entry in entries {
         let place = data.saturating_add(entry.begin);
@@ -102,10 +105,10 @@ fn tiling(entries: &[Entry], data: u64, size: u64, findings: &mut Vec<Finding>) 
             let message = "bytes before this tensor belong to none";
             let gap = format!("{} bytes between", entry.begin.saturating_sub(reached));
             let finding = Finding::new(Id::SafetensorsHole, message).at(data.saturating_add(reached));
-            findings.push(finding.tensor(entry.name.clone()).needed("no gap", gap));
+            findings.push(finding.tensor(&*entry.name).needed("no gap", gap));
         } else if entry.begin < reached && entry.end > entry.begin {
             let message = "the tensor shares bytes with the one before it";
-            let finding = Finding::new(Id::SafetensorsOverlap, message).at(place).tensor(entry.name.clone());
+            let finding = Finding::new(Id::SafetensorsOverlap, message).at(place).tensor(&*entry.name);
             findings.push(finding.needed(format!("begin at {reached}"), entry.begin));
         }
         reached = reached.max(entry.end);

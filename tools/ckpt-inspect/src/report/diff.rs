@@ -3,6 +3,7 @@
 use ckpt::cli::style::shape;
 use ckpt::cli::{Cell, Role, Style, Table};
 use ckpt::document::{Diff, Geometry, Tensor};
+use serde_json::Value;
 
 /// Lines of one kind at most; JSON has all of them.
 const LINES: usize = 40;
@@ -26,7 +27,8 @@ pub(super) fn lines(diff: &Diff, style: Style) -> String {
         [Cell::new(Role::Caution, "~"), Cell::from(change.name.as_str()), Cell::from(both)]
     });
     some(&mut table, &diff.config, |change| {
-        let both = format!("{} → {}", change.here, change.there);
+        let value = |value: &Value| if value.is_null() { "not set".to_owned() } else { value.to_string() };
+        let both = format!("{} → {}", value(&change.here), value(&change.there));
         [Cell::new(Role::Caution, "~"), Cell::new(Role::Faint, change.key.as_str()), Cell::from(both)]
     });
     table.render(style, 4)

@@ -43,8 +43,8 @@ pub(super) fn lines(files: &[File], style: Style) -> String {
             Some(set) if line.files > 1 => format!("{set}  ({} files)", line.files),
             _ => line.path.clone(),
         };
-        let format = line.format.clone().unwrap_or_default();
-        table.row([Cell::from(bytes(line.size)).right(), Cell::from(path), Cell::new(Role::Faint, format)]);
+        let format = line.format.as_ref().map(|format| Cell::new(Role::Faint, format.as_str()));
+        table.row([Cell::from(bytes(line.size)).right(), Cell::from(path)].into_iter().chain(format));
     }
     if let Some(more) = lines.len().checked_sub(LINES).filter(|more| *more > 0) {
         table.row([Cell::from(""), Cell::new(Role::Faint, format!("and {more} more"))]);

@@ -45,19 +45,20 @@ fn summary(text: &mut String, inspect: &Inspect, style: Style) {
     let tensors = inspect.dtypes.values().map(|sum| sum.tensors).fold(0, u64::saturating_add);
     text.push_str("  ");
     text.push_str(&style.paint(Role::Strong, format!("{} parameters", short_count(inspect.parameters))));
-    let weights = inspect.files.iter().filter(|file| file.format.is_some()).count();
-    let held = format!(
-        " ({}) in {}, {} in {}\n",
-        count(inspect.parameters),
-        plural(tensors, "tensor"),
-        bytes(inspect.bytes),
-        plural(u64::try_from(weights).unwrap_or(u64::MAX), "file"),
-    );
-    text.push_str(&held);
+    if inspect.parameters >= 1000 {
+        text.push_str(&[" (", &count(inspect.parameters), ")"].concat());
+    }
+    let files = inspect.files.iter().filter(|file| file.format.is_some()).count();
+    let files = plural(u64::try_from(files).unwrap_or(u64::MAX), "file");
+    let held = [" in ", &plural(tensors, "tensor"), ", ", &bytes(inspect.bytes), " in ", &files, "\n"];
+    text.push_str(&held.concat());
     text.push('\n');
     text.push_str(&dtypes(inspect).render(style, 2));
-    text.push('\n');
-    text.push_str(&fields(inspect).render(style, 2));
+    let fields = fields(inspect);
+    if !fields.is_empty() {
+        text.push('\n');
+        text.push_str(&fields.render(style, 2));
+    }
     section(text, "Files", &files::lines(&inspect.files, style), style);
 }
 

@@ -23,7 +23,7 @@ pub(super) fn fields(table: &mut Table, config: &Config) {
     );
     line(table, "heads", &[("", config.heads), ("key-value", config.kv_heads), ("wide", config.head_dim)]);
     let theta = config.rope_theta.map(|theta| format!("base {theta}"));
-    let scaling = config.rope_scaling.as_ref().map(|scaling| format!("scaled: {}", settings(scaling)));
+    let scaling = config.rope_scaling.as_ref().map(scaling);
     let rope: Vec<String> = theta.into_iter().chain(scaling).collect();
     if !rope.is_empty() {
         table.field("rotary", rope.join(", "));
@@ -43,6 +43,22 @@ fn line(table: &mut Table, label: &str, numbers: &[(&str, Option<u64>)]) {
     if !parts.is_empty() {
         table.field(label, parts.join(", "));
     }
+}
+
+/// The kind of scaling, its factor and from how many positions it stretches.
+fn scaling(value: &Value) -> String {
+    let kind = value.get("rope_type").or_else(|| value.get("type")).and_then(Value::as_str);
+    let mut words = kind.map_or_else(|| "scaled".to_owned(), |kind| format!("{kind} scaling"));
+    let factor = value.get("factor").or_else(|| value.get("rope_scaling_factor"));
+    if let Some(factor) = factor.and_then(Value::as_f64) {
+        words.push_str(" by ");
+        words.push_str(&factor.to_string());
+    }
+    if let Some(positions) = value.get("original_max_position_embeddings").and_then(Value::as_u64) {
+        words.push_str(" from ");
+        words.push_str(&count(positions));
+    }
+    words
 }
 
 /// The scalars of an object.

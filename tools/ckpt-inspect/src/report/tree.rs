@@ -7,6 +7,8 @@ use ckpt::document::TreeNode;
 /// One line a module or tensor, those inside it below and further in.
 pub(super) fn lines(root: &TreeNode, style: Style) -> String {
     let mut table = Table::new();
+    let head = |text: &str| Cell::new(Role::Faint, text);
+    table.row([head("module"), head("parameters").right(), head("tensors").right()]);
     for child in &root.children {
         node(&mut table, child, "", 0);
     }
@@ -20,18 +22,15 @@ fn node(table: &mut Table, at: &TreeNode, before: &str, depth: usize) {
         node(table, only, &name, depth);
         return;
     }
-    let geometry = at.tensor.as_ref().map_or_else(
-        || Cell::from(""),
-        |tensor| Cell::new(Role::Faint, format!("{} {}", tensor.dtype, shape(&tensor.shape))),
-    );
-    let times = if at.tensors > 1 { format!("{} ×", count(at.tensors)) } else { String::new() };
+    let geometry = at.tensor.as_ref();
+    let geometry = geometry.map(|tensor| Cell::from(format!("{} {}", tensor.dtype, shape(&tensor.shape))));
     let parameters = if at.parameters == 0 { "–".to_owned() } else { short_count(at.parameters) };
-    table.row([
+    let cells = [
         Cell::from(format!("{}{name}", "  ".repeat(depth))),
         Cell::from(parameters).right(),
-        Cell::new(Role::Faint, times).right(),
-        geometry,
-    ]);
+        Cell::new(Role::Faint, count(at.tensors)).right(),
+    ];
+    table.row(cells.into_iter().chain(geometry));
     for child in &at.children {
         node(table, child, "", depth.saturating_add(1));
     }

@@ -39,6 +39,8 @@ pub(super) fn of(checkpoint: &Checkpoint, facts: Option<&ModelFacts>) -> Option<
     let whole = checkpoint.params()?;
     let settings = Settings { whole, part: PARTS.iter().find_map(|part| whole.get(part)) };
     let text = |keys: &[&str]| settings.get(keys).and_then(Value::as_str).map(str::to_owned);
+    // Heads of latent attention have several widths, none of which is the quotient.
+    let latent = settings.get(&["kv_lora_rank", "qk_nope_head_dim"]).is_some();
     let fact = |number: fn(&ModelFacts) -> u64| facts.map(number);
     Some(Config {
         file: file.name.clone(),
@@ -51,7 +53,7 @@ pub(super) fn of(checkpoint: &Checkpoint, facts: Option<&ModelFacts>) -> Option<
             .or(fact(|facts| facts.ffn)),
         heads: settings.number(&["num_attention_heads", "n_heads", "n_head"]),
         kv_heads: settings.number(&["num_key_value_heads", "n_kv_heads"]).or(fact(|facts| facts.kv_heads)),
-        head_dim: settings.number(&["head_dim"]).or_else(|| checkpoint.head_dim()),
+        head_dim: settings.number(&["head_dim"]).or_else(|| checkpoint.head_dim().filter(|_| !latent)),
         // Llama 1 and 2 say -1 and leave it to the tokenizer.
         vocab: settings.number(&["vocab_size", "n_vocab"]).or(fact(|facts| facts.vocab)),
         context: settings

@@ -1,9 +1,13 @@
 //! Whether the output head is the embedding, as far as headers and a few bytes tell.
 
+use std::sync::Arc;
+
 use ckpt::archs::{Naming, Need, Size};
 use ckpt::document::{Tied, YesNo};
-use ckpt::facts::{FileId, Op, Recipe, Tensor};
+use ckpt::facts::{Op, Progress, Recipe, Tensor};
 use ckpt::layouts::{Checkpoint, Layout, names};
+use ckpt::plan::compare::first_difference;
+use ckpt::plan::read::Reader;
 use serde_json::Value;
 
 /// Bytes compared at the beginning and at the end.
@@ -97,31 +101,26 @@ pub(super) fn says(checkpoint: &Checkpoint) -> Option<bool> {
     own.or_else(|| config.get("text_config")?.get("tie_word_embeddings")?.as_bool())
 }
 
-/// Whether the first and the last bytes of two values of one size agree; `None` if they are not laid out alike, so
-/// that a few reads do not tell.
+/// Whether the first and the last rows of two values of one shape agree; `None` if they cannot be read.
 fn samples_agree(checkpoint: &Checkpoint, a: &Recipe, b: &Recipe) -> Option<bool> {
-    match (&a.op, &b.op) {
-        (Op::Bytes { file: first, offset: one }, Op::Bytes { file: second, offset: other }) => {
-            let bytes = a.len_bytes();
-            let length = bytes.min(SAMPLE);
-            let last = bytes.saturating_sub(length);
-            let same = |skip: u64| {
-                let a = sample(checkpoint, *first, one.checked_add(skip)?, length)?;
-                Some(a == sample(checkpoint, *second, other.checked_add(skip)?, length)?)
-            };
-            Some(same(0)? && same(last)?)
+    let (reader, progress) = (Reader::new(&checkpoint.pool), Progress::default());
+    for last in [false, true] {
+        let (a, b) = (edge(a, last)?, edge(b, last)?);
+        if first_difference((&reader, &a), (&reader, &b), &progress).ok()?.is_some() {
+            return Some(false);
         }
-        (Op::Tiles(a), Op::Tiles(b)) if a.len() == b.len() => {
-            let mut pairs = a.iter().zip(b).filter(|(a, b)| a.at == b.at && a.part.shape == b.part.shape);
-            // One difference is enough, and none proves nothing without checksums.
-            pairs.find_map(|(a, b)| samples_agree(checkpoint, &a.part, &b.part).filter(|same| !same))
-        }
-        _ => None,
     }
+    Some(true)
 }
 
-fn sample(checkpoint: &Checkpoint, file: FileId, offset: u64, length: u64) -> Option<Vec<u8>> {
-    let mut bytes = vec![0; ckpt::bytes::to_usize(length)];
-    checkpoint.pool.read_exact_at(file, &mut bytes, offset).ok()?;
-    Some(bytes)
+/// As many of a value's first or last rows as fill the sample.
+fn edge(recipe: &Recipe, last: bool) -> Option<Recipe> {
+    let rows = recipe.shape.first().copied().filter(|rows| *rows > 0)?;
+    let row = recipe.len_bytes().checked_div(rows).filter(|bytes| *bytes > 0)?;
+    let taken = SAMPLE.div_ceil(row).min(rows);
+    let mut shape = recipe.shape.clone();
+    let mut start = vec![0; shape.len()];
+    *shape.first_mut()? = taken;
+    *start.first_mut()? = if last { rows.saturating_sub(taken) } else { 0 };
+    Some(Recipe { dtype: recipe.dtype, shape, op: Op::Slice { of: Arc::new(recipe.clone()), start } })
 }

@@ -173,7 +173,8 @@ fn scalar(training: &mut Training, found: &mut BTreeSet<String>, object: &Object
 /// Keeps a scalar, as long as there are not too many.
 fn keep(values: &mut Map<String, Value>, path: &str, value: &Value) {
     let short = match value {
-        Value::String(text) => text.len() <= TEXT,
+        // What is no scalar is described in angle brackets.
+        Value::String(text) => text.len() <= TEXT && !text.starts_with('<'),
         Value::Bool(_) | Value::Number(_) => true,
         _ => false,
     };
