@@ -1,6 +1,6 @@
 //! The index of sharded weights: which tensor stands in which file, held against the files both ways.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Component, Path};
 
 use serde_json::Value;
@@ -37,7 +37,8 @@ pub(super) fn read(checkpoint: &mut Checkpoint, listing: &str, jobs: usize) -> V
     let read = shards::read(checkpoint, &files, jobs);
     compare(checkpoint, listing, &map, &read);
     let bytes: u64 = read.iter().flat_map(|read| &read.tensors).map(|tensor| tensor.recipe.len_bytes()).sum();
-    let complete = read.len() == map.values().collect::<BTreeSet<_>>().len();
+    let damaged = checkpoint.findings.iter().any(|finding| finding.tensor.is_some());
+    let complete = !damaged && read.len() == map.values().collect::<BTreeSet<_>>().len();
     let total = index.value.pointer("/metadata/total_size").and_then(Value::as_u64);
     if let Some(total) = total.filter(|&total| complete && total != bytes) {
         let message = "total_size is not the sum of the tensors' bytes";
@@ -65,6 +66,7 @@ fn weight_map(checkpoint: &mut Checkpoint, index: &Json) -> Option<BTreeMap<Stri
 
 /// Holds the index against what the shards hold.
 fn compare(checkpoint: &mut Checkpoint, listing: &str, map: &BTreeMap<String, String>, read: &[Read]) {
+    let told: HashSet<String> = checkpoint.findings.iter().filter_map(|finding| finding.tensor.clone()).collect();
     let mut held: HashMap<&str, &str> = HashMap::new();
     let mut findings = Vec::new();
     let mut report = |finding: Finding| {
@@ -91,8 +93,8 @@ fn compare(checkpoint: &mut Checkpoint, listing: &str, map: &BTreeMap<String, St
                 let finding = Finding::new(Id::IndexWrongShard, message).in_file(listing).tensor(name.clone());
                 report(finding.needed(holder, file));
             }
-            // Of a missing shard one finding is enough.
-            None if !present.contains(file.as_str()) => {}
+            // Of a missing shard one finding is enough, and of a tensor that could not be read.
+            None if !present.contains(file.as_str()) || told.contains(name) => {}
             None => {
                 let message = format!("{listing} says this tensor is here, and it is not");
                 report(Finding::new(Id::IndexTensorMissing, message).in_file(file.clone()).tensor(name.clone()));
