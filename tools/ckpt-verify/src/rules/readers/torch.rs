@@ -43,6 +43,10 @@ explain! {
     ///
     /// The record was cut; torch before 2.10 read beyond its end (CVE-2026-24747).
     TorchStorageShort;
+    /// Compares the size of a storage's record with the size that the pickle gives it.
+    ///
+    /// torch refuses the file, or loads it only when it maps it: record and pickle come from two different saves.
+    TorchStorageLong;
     /// The file says `byteorder: big`.
     ///
     /// torch turns the bytes of older dtypes and forgets those of newer ones.
