@@ -275,7 +275,9 @@ const CASES: &[Case] = &[
         |model| {
             for shard in [FIRST, SECOND] {
                 edit_tensors(&model.join(shard), |_, tensors| {
-                    tensors.iter_mut().for_each(|tensor| tensor.name.insert_str(0, "module."));
+                    for tensor in tensors {
+                        tensor.name.insert_str(0, "module.");
+                    }
                 });
             }
             edit_index(model, |map| {
@@ -349,6 +351,39 @@ const CASES: &[Case] = &[
     ),
 ];
 
+/// Folders without weights of their own, and what is said of them.
+const FOLDERS: &[(&[&str], i32, &str)] = &[
+    (&["README.md"], 1, "nothing here holds weights"),
+    (&["step-1/model.safetensors"], 1, "nothing here holds weights; step-1 may be the folder that is meant"),
+    (
+        &["__0_0.distcp", ".metadata"],
+        2,
+        "this is a checkpoint of torch.distributed (DCP), which is recognised but not read here",
+    ),
+];
+
+#[test]
+fn a_folder_without_weights_says_what_it_is() {
+    for (files, code, message) in FOLDERS {
+        let root = tempfile::tempdir().unwrap();
+        for file in *files {
+            let path = root.path().join("model").join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, b"?").unwrap();
+        }
+        let said = verify(root.path(), &["model"]);
+        assert_eq!((said.code, said.findings()[0]["message"].as_str()), (*code, Some(*message)));
+    }
+}
+
+#[test]
+fn loose_files_are_checkpoints_of_their_own() {
+    let copy = Copy::of("torch/nested.pt");
+    copy_over(&copy.path.join("nested.pt"), &copy.path, "last.pt");
+    let said = verify(copy.root.path(), &["model"]);
+    assert_eq!((said.code, said.complaints()), (0, vec!["warning tensor-duplicate nested.pt -".to_owned()]));
+}
+
 /// Single files that are strange as a whole, and the one thing to be said of each.
 const FILES: &[(&str, &str)] = &[
     ("safetensors-bad/byte_order_mark.safetensors", "safetensors-header"),
@@ -377,7 +412,7 @@ const ELSEWHERE: &[(Id, &str)] = &[
     (Id::FileChanged, "needs a file that shrinks between two reads"),
     (Id::LinkOutside, "a note: the test of notes has it"),
     (Id::TiedHeadStored, "a note: the test of notes has it"),
-    (Id::TensorDuplicate, "the library's tests of layouts and torch files have it"),
+    (Id::TensorDuplicate, "a warning of loose files: the test of those has it"),
     (Id::TooLarge, "the library's tests of each reader have it"),
     (Id::ZipMismatch, "the library's tests of zips have it"),
     (Id::ZipOverlap, "the library's tests of zips have it"),
@@ -398,7 +433,9 @@ fn make(model: &Path, name: &str) {
 }
 
 fn remove(model: &Path, names: &[&str]) {
-    names.iter().for_each(|name| std::fs::remove_file(model.join(name)).unwrap());
+    for name in names {
+        std::fs::remove_file(model.join(name)).unwrap();
+    }
 }
 
 fn rename(model: &Path, from: &str, to: &str) {
@@ -525,7 +562,7 @@ fn what_cannot_be_read_gives_no_answer() {
     assert_eq!(said.code, 2);
     // Where permissions count for nothing, as for root, they cannot be tested.
     let locked = copy.path.join(FIRST);
-    std::fs::set_permissions(&locked, std::os::unix::fs::PermissionsExt::from_mode(0)).unwrap();
+    std::fs::set_permissions(&locked, std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
     if std::fs::read(&locked).is_err() {
         let said = verify(copy.root.path(), &["model"]);
         assert_eq!((said.code, error(&said).as_str()), (2, "file-unreadable"));

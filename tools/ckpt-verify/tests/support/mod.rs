@@ -3,6 +3,7 @@
 #![allow(
     clippy::as_conversions,
     clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,

@@ -73,7 +73,8 @@ explain! {
     ///
     /// Convert to safetensors, which cannot name code.
     PickleUnknownClass;
-    /// Two different tensors of one file, or of several that belong together, have one name.
+    /// Two different tensors of one file, or of several that belong together, have one name. In a folder of loose files it is
+    /// a warning: each may be a checkpoint of its own.
     ///
     /// Which one is loaded depends on the order of reading.
     TensorDuplicate;
