@@ -18,6 +18,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "OTHER", help_heading = "Checks")]
     pub(crate) against: Option<PathBuf>,
 
+    /// Compare every file and tensor with a manifest: a document of ckpt-hash, a list of `sha256sum` or `md5sum`, a
+    /// `checklist.chk`. What was added counts too. Without PATH, the manifest's folder is checked
+    #[arg(long, value_name = "FILE", help_heading = "Checks")]
+    pub(crate) manifest: Option<PathBuf>,
+
     /// List the rules
     #[arg(long, help_heading = "Rules")]
     pub(crate) rules: bool,
