@@ -16,11 +16,10 @@ use std::path::Path;
 use ckpt::facts::Id;
 use ckpt::facts::rules::Level;
 use serde_json::{Value, json};
-use support::{Copy, Stored, edit_index, edit_json, edit_tensor, edit_tensors, fixtures, set, verify};
+use support::{
+    Copy, FIRST, INDEX, SECOND, Stored, add, edit_index, edit_json, edit_tensor, edit_tensors, fixtures, set, verify,
+};
 
-const FIRST: &str = "model-00001-of-00002.safetensors";
-const SECOND: &str = "model-00002-of-00002.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
 const O1: &str = "model.layers.1.self_attn.o_proj.weight";
 
 /// What it is, the intact tree, the damage, what must be said: `grade id file tensor`, notes left out.
@@ -455,13 +454,6 @@ fn cut(model: &Path, name: &str, bytes: usize) {
 fn small(dtype: &str, shape: &[u64]) -> Stored {
     let bytes = vec![0; usize::try_from(shape.iter().product::<u64>()).unwrap().checked_mul(2).unwrap()];
     Stored { name: String::new(), dtype: dtype.into(), shape: shape.to_vec(), bytes }
-}
-
-/// Puts a tensor into the second shard and into the index, whose sum goes.
-fn add(model: &Path, tensor: Stored) {
-    edit_index(model, |map| drop(map.insert(tensor.name.clone(), json!(SECOND))));
-    edit_json(&model.join(INDEX), |index| drop(index.remove("metadata")));
-    edit_tensors(&model.join(SECOND), |_, tensors| tensors.push(tensor));
 }
 
 #[test]

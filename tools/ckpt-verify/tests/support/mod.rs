@@ -17,6 +17,11 @@ use std::process::Command;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
+/// The files of `hf-tiny`.
+pub(crate) const FIRST: &str = "model-00001-of-00002.safetensors";
+pub(crate) const SECOND: &str = "model-00002-of-00002.safetensors";
+pub(crate) const INDEX: &str = "model.safetensors.index.json";
+
 /// Where the fixtures are.
 pub(crate) fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures")
@@ -159,7 +164,14 @@ pub(crate) fn edit_tensor(path: &Path, name: &str, edit: impl FnOnce(&mut Stored
 
 /// Rewrites the map of an index.
 pub(crate) fn edit_index(model: &Path, edit: impl FnOnce(&mut Map<String, Value>)) {
-    edit_json(&model.join("model.safetensors.index.json"), |index| {
+    edit_json(&model.join(INDEX), |index| {
         edit(index.get_mut("weight_map").unwrap().as_object_mut().unwrap());
     });
+}
+
+/// Puts a tensor into the second shard of `hf-tiny` and into the index, whose sum goes.
+pub(crate) fn add(model: &Path, tensor: Stored) {
+    edit_index(model, |map| drop(map.insert(tensor.name.clone(), json!(SECOND))));
+    edit_json(&model.join(INDEX), |index| drop(index.remove("metadata")));
+    edit_tensors(&model.join(SECOND), |_, tensors| tensors.push(tensor));
 }
