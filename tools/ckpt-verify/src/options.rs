@@ -9,8 +9,7 @@ use crate::expect;
 /// The options of ckpt-verify.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Check also that it is ready for that use: hf (transformers loads it), hf-save (a job that saves in Hugging
-    /// Face's format will find what it needs), meta (Meta's own code loads it)
+    /// Check also that it is ready for that use
     #[arg(long, value_name = "USE", value_parser = expect::names(), help_heading = "Checks")]
     pub(crate) expect: Option<String>,
 

@@ -64,7 +64,7 @@ const CASES: &[Case] = &[
     }),
     ("an embedding padded beyond the tokenizer", "hf-tiny", |model| {
         edit_json(&model.join("tokenizer.json"), |tokenizer| {
-            drop(tokenizer["added_tokens"].as_array_mut().unwrap().pop())
+            drop(tokenizer["added_tokens"].as_array_mut().unwrap().pop());
         });
     }),
     ("a rank without a number", "tiny-llama3/mp1", |model| {
@@ -80,7 +80,7 @@ const CASES: &[Case] = &[
     }),
     ("one file, not sharded", "hf-tiny", |model| {
         let mut moved: Vec<Stored> = Vec::new();
-        edit_tensors(&model.join(SECOND), |_, tensors| moved = tensors.clone());
+        edit_tensors(&model.join(SECOND), |_, tensors| moved.clone_from(tensors));
         edit_tensors(&model.join(FIRST), |_, tensors| tensors.append(&mut moved));
         std::fs::rename(model.join(FIRST), model.join("model.safetensors")).unwrap();
         std::fs::remove_file(model.join(SECOND)).unwrap();
