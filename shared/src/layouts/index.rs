@@ -1,7 +1,7 @@
 //! The index of sharded weights: which tensor stands in which file, held against the files both ways.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::path::{Component, Path};
 
@@ -119,6 +119,8 @@ pub(super) fn read(checkpoint: &mut Checkpoint, listing: &str, jobs: usize) -> V
         compare(checkpoint, listing, &map, &read);
     }
     let bytes: u64 = read.iter().flat_map(|read| &read.tensors).map(|tensor| tensor.recipe.len_bytes()).sum();
+    let damaged = checkpoint.findings.iter().any(|finding| finding.tensor.is_some());
+    let complete = complete && !damaged;
     let total = metadata.get("total_size").and_then(Value::as_u64);
     if let Some(total) = total.filter(|&total| complete && total != bytes) {
         let message = "total_size is not the sum of the tensors' bytes";
@@ -165,6 +167,7 @@ fn agrees(map: &WeightMap<'_>, read: &[Read], jobs: usize) -> bool {
 
 /// Holds the index against what the shards hold.
 fn compare(checkpoint: &mut Checkpoint, listing: &str, map: &WeightMap<'_>, read: &[Read]) {
+    let told: HashSet<String> = checkpoint.findings.iter().filter_map(|finding| finding.tensor.clone()).collect();
     // Of a name that stands twice the last counts, as in Python.
     let file = |place: &usize| map.files.get(*place).map_or("", |file| &**file);
     let map: BTreeMap<&str, &str> = map.tensors.iter().map(|(name, place)| (&**name, file(place))).collect();
@@ -194,8 +197,8 @@ fn compare(checkpoint: &mut Checkpoint, listing: &str, map: &WeightMap<'_>, read
                 let finding = Finding::new(Id::IndexWrongShard, message).in_file(listing).tensor(name);
                 report(finding.needed(holder, file));
             }
-            // Of a missing shard one finding is enough.
-            None if !present.contains(file) => {}
+            // Of a missing shard one finding is enough, and of a tensor that could not be read.
+            None if !present.contains(file) || told.contains(name) => {}
             None => {
                 let message = format!("{listing} says this tensor is here, and it is not");
                 report(Finding::new(Id::IndexTensorMissing, message).in_file(file).tensor(name));

@@ -87,7 +87,10 @@ fn missing_ranks(checkpoint: &mut Checkpoint, found: usize) {
         let held = joined.recipe.shape.get(1)?.checked_div(to_u64(found))?;
         heads.checked_mul(head_dim)?.checked_div(held)
     });
-    let Some(wanted) = wanted.filter(|&wanted| wanted != to_u64(found)) else { return };
+    let gaps = checkpoint.findings.iter().filter(|finding| finding.id == Id::ShardMissing).count();
+    // Gaps between ranks have been told already; with them the number may be right.
+    let told = |wanted: u64| wanted == to_u64(found.saturating_add(gaps));
+    let Some(wanted) = wanted.filter(|&wanted| !told(wanted)) else { return };
     let message = format!("the shapes are those of one of {wanted} model-parallel ranks, and there are {found}");
     let folder = checkpoint.weights.display().to_string();
     let name = format!("{folder}consolidated.{found:02}.pth");

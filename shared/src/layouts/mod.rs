@@ -5,6 +5,7 @@ mod hf;
 mod index;
 mod meta;
 pub mod names;
+mod nothing;
 mod shards;
 mod tree;
 
@@ -256,8 +257,8 @@ pub fn open(path: &Path, from: Option<Layout>, jobs: usize) -> Result<Checkpoint
         directory::read_file(Checkpoint::new(path, Layout::File, tree::single(path, &data)), jobs)
     };
     if checkpoint.tensors.is_empty() && checkpoint.damage().is_none() {
-        let message = "nothing here holds weights";
-        checkpoint.findings.push(Finding::new(Id::NotACheckpoint, message));
+        let finding = nothing::finding(&checkpoint);
+        checkpoint.findings.push(finding);
     }
     check_recipes(&mut checkpoint);
     Ok(checkpoint)

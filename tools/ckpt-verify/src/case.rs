@@ -18,6 +18,8 @@ pub(crate) struct Case<'a> {
     pub(crate) sizes: Sizes,
     /// Every weight file that should be there was read, so that what is missing is missing.
     pub(crate) complete: bool,
+    /// The tensors are the parts that a rank of model parallelism holds, and not joined ones.
+    is_rank: bool,
     /// Before each of Hugging Face's names; see [`base_prefix`].
     pub(crate) prefix: &'static str,
     /// The weights are packed by a quantisation.
@@ -35,13 +37,16 @@ impl<'a> Case<'a> {
         let is_packed = is_packed(checkpoint);
         let family = if is_packed { None } else { family(checkpoint) };
         let prefix = family.map_or("", |(arch, naming)| base_prefix(checkpoint, arch, naming));
+        let complete = is_complete(checkpoint);
+        let is_part = checkpoint.layout == Layout::File || !complete;
+        let is_rank = is_part && family.is_some_and(|(_, naming)| naming == Naming::Meta);
         let sizes = match (family, checkpoint.params()) {
-            // The shapes of one rank are not those of the model, and nothing in the file says how many ranks there are.
-            (Some((_, Naming::Meta)), _) if checkpoint.layout == Layout::File => Sizes::default(),
+            // The shapes of a rank are not those of the model.
+            _ if is_rank => Sizes::default(),
             (Some((_, naming)), Some(config)) => Sizes::of(naming, config),
             _ => Sizes::default(),
         };
-        Case { checkpoint, family, sizes, complete: is_complete(checkpoint), prefix, is_packed, tensors, told }
+        Case { checkpoint, family, sizes, complete, is_rank, prefix, is_packed, tensors, told }
     }
 
     /// The tensor of that name.
@@ -96,6 +101,9 @@ impl<'a> Case<'a> {
 
     /// The embedding: the table's, or else the one tensor that is called what embeddings of tokens are called.
     pub(crate) fn embedding(&self) -> Option<&'a Tensor> {
+        if self.is_rank {
+            return None;
+        }
         if let Some((arch, _)) = self.family {
             let row = arch.rows.iter().find(|row| row.shape == [Size::Vocab, Size::Dim] && row.need == Need::Always)?;
             return self.tensor(&self.named(row, 0)?);

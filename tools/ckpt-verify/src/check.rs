@@ -1,5 +1,7 @@
 //! One checkpoint through all that was asked of it: rules, readiness for a use, comparison.
 
+use std::path::Path;
+
 use anyhow::Result;
 use ckpt::cli::{Context, Usage};
 use ckpt::document::{Counts, Document, Status, Verify};
@@ -9,7 +11,7 @@ use ckpt::layouts::{self, Layout};
 
 use crate::case::Case;
 use crate::options::Options;
-use crate::{against, expect, rules};
+use crate::{against, expect, manifest, rules};
 
 /// Looks at the command line.
 pub(crate) fn prepare(options: &Options, context: &Context) -> Result<()> {
@@ -17,7 +19,7 @@ pub(crate) fn prepare(options: &Options, context: &Context) -> Result<()> {
     if let Some(other) = &options.against {
         std::fs::metadata(other).map_err(|error| anyhow::Error::new(error).context(other.display().to_string()))?;
     }
-    Ok(())
+    options.manifest.as_deref().map_or(Ok(()), manifest::prepare)
 }
 
 /// The layout asked for by `--from`.
@@ -36,13 +38,16 @@ const UNTOLD: [Id; 2] = [Id::FileUnreadable, Id::Unsupported];
 /// Checks one checkpoint.
 pub(crate) fn run(options: &Options, document: &mut Document, context: &Context) -> Result<Status> {
     let jobs = context.jobs.get();
-    let checkpoint = layouts::open(&document.path(), layout(context)?, jobs)?;
+    let mut checkpoint = layouts::open(&document.path(), layout(context)?, jobs)?;
     let mut findings = rules::check(&Case::new(&checkpoint), &context.policy);
     if let Some(name) = &options.expect {
         findings.extend(expect::check(name, &Case::new(&checkpoint), context));
     }
     let could_not_tell =
         findings.iter().find(|finding| finding.severity == Severity::Error && UNTOLD.contains(&finding.id)).cloned();
+    if let (Some(file), None) = (&options.manifest, &could_not_tell) {
+        findings.extend(manifest::check(&mut checkpoint, file, context)?);
+    }
     if let (Some(other), None) = (&options.against, &could_not_tell) {
         findings.extend(against::check(checkpoint, other, context)?);
     }
@@ -58,12 +63,16 @@ pub(crate) fn run(options: &Options, document: &mut Document, context: &Context)
         expect: options.expect.clone(),
         counts,
         findings: records,
-        against: options.against.as_ref().map(|path| path.to_string_lossy().into_owned()),
-        manifest: None,
+        against: options.against.as_deref().map(text),
+        manifest: options.manifest.as_deref().map(text),
     };
     document.verify = Some(verify.into());
     // What the disk does not give says nothing about the checkpoint.
     could_not_tell.map_or(Ok(status), |finding| Err(finding.into()))
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
 }
 
 /// By file, place, rule and tensor.

@@ -5,11 +5,13 @@ mod case;
 mod check;
 mod expect;
 mod explain;
+mod manifest;
 mod options;
 mod report;
 mod rules;
 mod sizes;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use ckpt::cli::{self, Context, Example, Style, Tool};
@@ -25,12 +27,17 @@ impl Tool for Options {
         ("ckpt-verify model", "headers, shards, index, config, tokenizer: do they fit together?"),
         ("ckpt-verify --expect hf-save base", "before a job: will the save at its end find what it needs?"),
         ("ckpt-verify --against base-hf base", "is it the same model in another layout, to the bit?"),
+        ("ckpt-verify --manifest model.json model", "is everything as it was, and nothing added?"),
         ("ckpt-verify --explain config-shape", "what a rule looks for, and why"),
         ("ls -d runs/*/ | ckpt-verify --paths-from - | jq -r 'select(.status != \"ok\").path'", "the bad ones of many"),
     ];
 
     fn instead(&self, style: Style) -> anyhow::Result<Option<String>> {
         explain::instead(self, style)
+    }
+
+    fn paths(&self) -> Vec<PathBuf> {
+        self.manifest.as_deref().map(manifest::folder).into_iter().collect()
     }
 
     fn prepare(&self, _: &[Document], context: &Context) -> anyhow::Result<()> {

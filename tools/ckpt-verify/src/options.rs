@@ -9,14 +9,18 @@ use crate::expect;
 /// The options of ckpt-verify.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Check also that it is ready for that use: hf (transformers loads it), hf-save (a job that saves in Hugging
-    /// Face's format will find what it needs), meta (Meta's own code loads it)
+    /// Check also that it is ready for that use
     #[arg(long, value_name = "USE", value_parser = expect::names(), help_heading = "Checks")]
     pub(crate) expect: Option<String>,
 
     /// Compare every tensor with those of another checkpoint, in whatever layout it is, to the bit
     #[arg(long, value_name = "OTHER", help_heading = "Checks")]
     pub(crate) against: Option<PathBuf>,
+
+    /// Compare every file and tensor with a manifest: a document of ckpt-hash, a list of `sha256sum` or `md5sum`, a
+    /// `checklist.chk`. What was added counts too. Without PATH, the manifest's folder is checked
+    #[arg(long, value_name = "FILE", help_heading = "Checks")]
+    pub(crate) manifest: Option<PathBuf>,
 
     /// List the rules
     #[arg(long, help_heading = "Rules")]

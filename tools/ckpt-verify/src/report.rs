@@ -40,7 +40,9 @@ fn one(finding: &FindingRecord, style: Style) -> String {
 fn sum(verify: &Verify, style: Style) -> String {
     let expect = verify.expect.as_ref().map(|expect| format!("ready for {expect}"));
     let against = verify.against.as_ref().map(|other| format!("against {other}"));
-    let asked: Vec<String> = [Some(format!("{} level", verify.level)), expect, against].into_iter().flatten().collect();
+    let manifest = verify.manifest.as_ref().map(|manifest| format!("manifest {manifest}"));
+    let asked: Vec<String> =
+        [Some(format!("{} level", verify.level)), expect, against, manifest].into_iter().flatten().collect();
     let Counts { error, warning, note } = verify.counts;
     let counts = [(error, "error", Role::Bad), (warning, "warning", Role::Caution), (note, "note", Role::Plain)];
     let said: Vec<String> = counts

@@ -10,6 +10,7 @@ mod json_invalid;
 mod placeholders;
 mod readers;
 mod safetensors_metadata;
+mod several;
 mod tensors;
 pub(crate) mod tokenizer;
 mod uses;
@@ -61,7 +62,7 @@ pub(crate) fn texts() -> impl Iterator<Item = &'static Text> {
 
 /// What readers found and what the rules find.
 pub(crate) fn check(case: &Case<'_>, policy: &Policy) -> Vec<Finding> {
-    let mut findings = case.checkpoint.findings.clone();
+    let mut findings = several::told(case);
     for (texts, check) in GROUPS {
         let Some(check) = check else { continue };
         if texts.iter().any(|(id, _)| !policy.ignores(*id)) {

@@ -1,0 +1,120 @@
+//! One checkpoint against another, in whatever layouts they are.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that indexes wrongly fails, which is what it is for"
+)]
+
+mod support;
+
+use support::{Copy, Said, Stored, edit_tensor, edit_tensors, fixtures, verify};
+
+fn against(path: &str, other: &str) -> Said {
+    verify(&fixtures(), &[path, "--against", other])
+}
+
+#[test]
+fn the_same_model_is_the_same_in_every_layout() {
+    for (path, other) in [
+        ("tiny-llama3/mp1", "tiny-llama3/mp2"),
+        ("tiny-llama3/mp1", "hf-tiny"),
+        ("hf-tiny", "tiny-llama3/mp2"),
+        ("tiny-llama2/mp2", "tiny-llama2/mp1"),
+        ("safetensors/sharded", "safetensors/sharded"),
+        ("torch/views.pt", "torch/views.pt"),
+    ] {
+        let said = against(path, other);
+        assert_eq!((said.code, said.document["verify"]["against"].as_str()), (0, Some(other)), "{path}");
+        assert!(said.findings().iter().all(|finding| finding["severity"] != "error"), "{path} {other}");
+    }
+}
+
+#[test]
+fn each_difference_is_named() {
+    let copy = Copy::of("hf-tiny");
+    let second = copy.path.join("model-00002-of-00002.safetensors");
+    let (up, down, norm) = (
+        "model.layers.1.mlp.up_proj.weight",
+        "model.layers.1.mlp.down_proj.weight",
+        "model.layers.1.input_layernorm.weight",
+    );
+    edit_tensor(&second, up, |tensor| tensor.bytes[2 * (3 * 64 + 5)] ^= 1);
+    edit_tensor(&second, norm, |tensor| tensor.dtype = "F16".into());
+    edit_tensors(&second, |_, tensors| {
+        tensors.retain(|tensor| tensor.name != down);
+        tensors.push(Stored { name: "model.new".into(), dtype: "BF16".into(), shape: vec![1], bytes: vec![0; 2] });
+    });
+    std::fs::remove_file(copy.path.join("model.safetensors.index.json")).unwrap();
+    let other = fixtures().join("tiny-llama3/mp2");
+    let said = verify(copy.root.path(), &["model", "--against", other.to_str().unwrap(), "--jobs", "3"]);
+    let mut found: Vec<(&str, &str, &str)> = said
+        .findings()
+        .iter()
+        .filter(|finding| finding["id"].as_str().unwrap().starts_with("against"))
+        .map(|finding| {
+            let text = |key: &str| finding[key].as_str().unwrap_or("-");
+            (text("id"), text("tensor"), text("found"))
+        })
+        .collect();
+    found.sort_unstable();
+    assert_eq!(
+        found,
+        [
+            ("against-added", "model.new", "-"),
+            ("against-geometry", norm, "F16 [64]"),
+            ("against-missing", down, "-"),
+            ("against-values", up, "the first difference at element 197, [3, 5]"),
+        ]
+    );
+    assert_eq!(said.code, 1);
+}
+
+#[test]
+fn ranks_that_contradict_each_other_are_no_one_model() {
+    let copy = Copy::of("tiny-llama3/mp2");
+    let file = copy.path.join("consolidated.01.pth");
+    let mut bytes = std::fs::read(&file).unwrap();
+    // The last record of data is a norm of the last layer or the last of the model: every rank holds it whole.
+    let intact = against("tiny-llama3/mp2", "hf-tiny");
+    assert_eq!(intact.code, 0);
+    let norm = norm_offset(&copy.path, &bytes);
+    bytes[norm] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    let other = fixtures().join("hf-tiny");
+    let said = verify(copy.root.path(), &["model", "--against", other.to_str().unwrap()]);
+    assert_eq!(said.complaints(), ["error replica-differs - norm.weight"]);
+    assert_eq!(said.code, 1);
+    // As the other one, it is why there is no answer.
+    let said = verify(copy.root.path(), &[other.to_str().unwrap(), "--against", "model"]);
+    assert_eq!((said.code, said.document["error"]["id"].as_str()), (2, Some("replica-differs")));
+}
+
+/// Where the values of `norm.weight` begin in a rank: found by the bytes that the library reads for them.
+fn norm_offset(model: &std::path::Path, file: &[u8]) -> usize {
+    let checkpoint = ckpt::layouts::open(model, None, 1).unwrap();
+    let tensor = checkpoint.tensor("norm.weight").unwrap();
+    let reader = ckpt::plan::read::Reader::new(&checkpoint.pool);
+    let mut values = Vec::new();
+    reader
+        .stream(&tensor.recipe, 1 << 20, &ckpt::facts::Progress::default(), |_, bytes| {
+            values.extend_from_slice(bytes);
+            Ok(())
+        })
+        .unwrap();
+    file.windows(values.len()).position(|window| window == values).unwrap()
+}
+
+#[test]
+fn a_damaged_other_is_compared_as_far_as_it_goes() {
+    let copy = Copy::of("tiny-llama3/mp2");
+    std::fs::write(copy.path.join("tokenizer.model"), b"?").unwrap();
+    std::fs::write(copy.path.join("x.json"), b"{").unwrap();
+    let path = fixtures().join("hf-tiny");
+    let said = verify(copy.root.path(), &[path.to_str().unwrap(), "--against", "model"]);
+    // What is wrong with the other one is not this one's fault.
+    assert_eq!((said.code, said.complaints()), (0, vec![]));
+    std::fs::remove_file(copy.path.join("consolidated.00.pth")).unwrap();
+    std::fs::remove_file(copy.path.join("consolidated.01.pth")).unwrap();
+    let said = verify(copy.root.path(), &[path.to_str().unwrap(), "--against", "model"]);
+    assert_eq!((said.code, said.document["status"].as_str()), (2, Some("error")));
+}
