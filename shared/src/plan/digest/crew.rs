@@ -20,10 +20,13 @@ use crate::formats::detect;
 use crate::plan::read::Reader;
 
 /// Bytes read at once: they should still be in a cache of the processor for the second digest.
-const CHUNK: u64 = 1 << 20;
+const CHUNK: u64 = 1 << 18;
 
-/// Pieces of a file that may wait for the second digest.
-const WAITING: usize = 4;
+/// Pieces that may wait for the second digest, all files together: 32 MiB.
+const WAITING: usize = 128;
+
+/// Pieces of one file that may wait: enough that neither of two threads feels a short absence of the other.
+const WAITING_EACH: usize = 16;
 
 /// A piece of work that is begun by one thread.
 #[derive(Debug)]
@@ -49,6 +52,8 @@ pub(super) struct Crew<'a> {
     tasks: &'a [Task<'a>],
     algorithm: Algorithm,
     progress: &'a Progress,
+    /// Pieces of one file that may wait.
+    waiting: usize,
     state: Mutex<State<'a>>,
     /// Rung whenever the state has changed in a way that somebody may wait for.
     bell: Condvar,
@@ -93,18 +98,20 @@ impl<'a> Crew<'a> {
         algorithm: Algorithm,
         progress: &'a Progress,
     ) -> Crew<'a> {
-        Crew { reader, tasks, algorithm, progress, state: Mutex::default(), bell: Condvar::new() }
+        let (state, bell) = (Mutex::default(), Condvar::new());
+        Crew { reader, tasks, algorithm, progress, waiting: WAITING_EACH, state, bell }
     }
 
     /// Does all tasks on up to `jobs` threads. The outcomes are in the tasks' order.
     ///
     /// # Errors
     /// The error of the first task that failed, so that a run fails alike whatever `jobs` is.
-    pub(super) fn run(self, jobs: usize) -> Result<Vec<Outcome>> {
+    pub(super) fn run(mut self, jobs: usize) -> Result<Vec<Outcome>> {
         // A file can occupy two threads.
-        let most = self.tasks.len().saturating_mul(2).max(1);
+        let jobs = jobs.clamp(1, self.tasks.len().saturating_mul(2).max(1));
+        self.waiting = WAITING.checked_div(jobs).unwrap_or(1).clamp(1, WAITING_EACH);
         std::thread::scope(|scope| {
-            for _ in 1..jobs.clamp(1, most) {
+            for _ in 1..jobs {
                 scope.spawn(|| self.work());
             }
             self.work();
@@ -222,7 +229,7 @@ impl<'a> Crew<'a> {
             flight.waiting.push_back(chunk);
         }
         self.bell.notify_all();
-        self.settle(number, WAITING)?;
+        self.settle(number, self.waiting)?;
         let mut state = self.state();
         Ok(state.flights.get_mut(&number).and_then(|flight| flight.spare.pop()).unwrap_or_default())
     }
