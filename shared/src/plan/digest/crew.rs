@@ -1,29 +1,34 @@
-//! The threads that digest files and values: each file is read once, and no thread is idle while another has work
+//! The threads that digest files and values: the disk is read once, and no thread is idle while another has work
 //! that it could take over.
 //!
 //! The thread that begins a file reads it and digests it whole. The digests of the values in that file are a second
-//! chain of work over the same pieces: they wait in a short queue, from which any thread without a file of its own
-//! takes them, or the file's own thread once the queue is full. So a single large file keeps two threads busy, and
-//! many files keep every thread busy.
+//! chain of work over the same bytes. If every thread has work of its own, the file's thread digests both at once from
+//! one buffer. If a thread is idle, it follows the file's own at a short distance and digests the values: it finds
+//! the bytes in the page cache, which is cheaper than to hand buffers from one processor to another. So a single large
+//! file keeps two threads busy, and many files keep every thread busy.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Result, bail};
 
 use super::Whole;
 use super::spans::{Span, Spans};
-use crate::bytes::{ReadAt, to_usize};
+use crate::bytes::{FileSource, ReadAt, to_u64, to_usize};
 use crate::digests::Algorithm;
-use crate::facts::{FileId, Progress, Recipe};
+use crate::facts::{FileId, Finding, Progress, Recipe};
 use crate::formats::detect;
 use crate::plan::read::Reader;
 
-/// Bytes read at once: they should still be in a cache of the processor for the second digest.
-const CHUNK: u64 = 1 << 20;
+/// Bytes read at once: a quarter of a processor's own cache.
+const CHUNK: u64 = 1 << 18;
 
-/// Pieces of a file that may wait for the second digest.
-const WAITING: usize = 4;
+/// Bytes that a file's thread reads ahead before it calls an idle one: to wake a thread costs as much as to digest a
+/// good part of a chunk.
+const ENOUGH: u64 = 8 * CHUNK;
+
+/// Bytes that a file's thread may be ahead of the one that follows it: they stay in any page cache.
+const AHEAD: u64 = 128 * CHUNK;
 
 /// A piece of work that is begun by one thread.
 #[derive(Debug)]
@@ -50,14 +55,18 @@ pub(super) struct Crew<'a> {
     algorithm: Algorithm,
     progress: &'a Progress,
     state: Mutex<State<'a>>,
-    /// Rung whenever the state has changed in a way that somebody may wait for.
-    bell: Condvar,
+    /// Rung when threads without a task may have something to do, or nothing any more.
+    idle: Condvar,
+    /// Rung when a file's own thread need not wait any longer for the one that follows it.
+    followed: Condvar,
 }
 
 #[derive(Default)]
 struct State<'a> {
     /// The first task that nobody has begun.
     next: usize,
+    /// Threads that wait for something to do.
+    idle: usize,
     /// Files that are being read, by number of task.
     flights: BTreeMap<usize, Flight<'a>>,
     outcomes: BTreeMap<usize, Outcome>,
@@ -69,21 +78,20 @@ struct State<'a> {
 
 /// A file that is being read.
 struct Flight<'a> {
-    waiting: VecDeque<Chunk>,
-    /// Nobody else has them in hand; absent while a thread digests a piece.
+    file: FileId,
+    /// Up to here it has been read and digested as a whole.
+    read: u64,
+    /// Up to here its spans have been digested.
+    digested: u64,
+    /// Absent while a thread digests them.
     spans: Option<Spans<'a>>,
-    /// Buffers to be used again.
-    spare: Vec<Vec<u8>>,
-}
-
-struct Chunk {
-    offset: u64,
-    bytes: Vec<u8>,
+    /// The file's own thread waits for the one that follows it.
+    awaited: bool,
 }
 
 enum Turn<'a> {
     Begin(usize),
-    Help(usize, Spans<'a>, Chunk),
+    Follow(usize, FileId, Spans<'a>),
 }
 
 impl<'a> Crew<'a> {
@@ -93,7 +101,8 @@ impl<'a> Crew<'a> {
         algorithm: Algorithm,
         progress: &'a Progress,
     ) -> Crew<'a> {
-        Crew { reader, tasks, algorithm, progress, state: Mutex::default(), bell: Condvar::new() }
+        let (state, idle, followed) = (Mutex::default(), Condvar::new(), Condvar::new());
+        Crew { reader, tasks, algorithm, progress, state, idle, followed }
     }
 
     /// Does all tasks on up to `jobs` threads. The outcomes are in the tasks' order.
@@ -120,17 +129,13 @@ impl<'a> Crew<'a> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wait<'g>(&self, state: MutexGuard<'g, State<'a>>) -> MutexGuard<'g, State<'a>> {
-        self.bell.wait(state).unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// One thread's work, until there is none left for it.
     fn work(&self) {
         let alarm = Alarm(self);
         while let Some(turn) = self.next() {
             let (number, done) = match turn {
                 Turn::Begin(number) => (number, self.begin(number).map(Some)),
-                Turn::Help(number, spans, chunk) => (number, self.digest(number, spans, chunk).map(|()| None)),
+                Turn::Follow(number, file, spans) => (number, self.follow(number, file, spans).map(|()| None)),
             };
             let mut state = self.state();
             match done {
@@ -144,7 +149,8 @@ impl<'a> Crew<'a> {
                 }
             }
             drop(state);
-            self.bell.notify_all();
+            self.idle.notify_all();
+            self.followed.notify_all();
         }
         drop(alarm);
     }
@@ -160,21 +166,23 @@ impl<'a> Crew<'a> {
             if state.failure.is_none() && state.next < self.tasks.len() {
                 let number = state.next;
                 state.next = number.saturating_add(1);
-                if let Some(Task::File(_, spans)) = self.tasks.get(number) {
-                    let spans = Spans::new(spans, self.algorithm);
-                    let flight = Flight { waiting: VecDeque::new(), spans: Some(spans), spare: Vec::new() };
+                if let Some(Task::File(file, spans)) = self.tasks.get(number) {
+                    let spans = Some(Spans::new(spans, self.algorithm));
+                    let flight = Flight { file: *file, read: 0, digested: 0, spans, awaited: false };
                     state.flights.insert(number, flight);
                 }
                 return Some(Turn::Begin(number));
             }
-            let helped = state.flights.iter_mut().find_map(|(number, flight)| Some((*number, flight.take()?)));
-            if let Some((number, (spans, chunk))) = helped {
-                return Some(Turn::Help(number, spans, chunk));
+            let mut far = state.flights.iter_mut().filter(|(_, flight)| flight.behind() >= ENOUGH);
+            if let Some(turn) = far.find_map(|(&n, flight)| Some(Turn::Follow(n, flight.file, flight.spans.take()?))) {
+                return Some(turn);
             }
             if state.flights.is_empty() {
                 return None;
             }
-            state = self.wait(state);
+            state.idle = state.idle.saturating_add(1);
+            state = self.idle.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.idle = state.idle.saturating_sub(1);
         }
     }
 
@@ -182,7 +190,7 @@ impl<'a> Crew<'a> {
         match self.tasks.get(number) {
             Some(Task::File(file, _)) => {
                 let whole = self.read(number, *file)?;
-                Ok(Outcome::File(whole, self.settle(number, 0)?))
+                Ok(Outcome::File(whole, self.land(number, *file)?))
             }
             Some(Task::Value(recipe)) => {
                 let mut hasher = self.algorithm.hasher();
@@ -196,80 +204,141 @@ impl<'a> Crew<'a> {
         }
     }
 
-    /// Reads and digests a file from its first byte to its last.
+    /// Reads a file and digests it as a whole, its spans as well unless another thread does that.
     fn read(&self, number: usize, file: FileId) -> Result<Whole> {
-        let pool = self.reader.pool();
-        let unreadable =
-            |error: &std::io::Error, offset: u64| detect::unreadable(error).in_file(pool.name(file)).at(offset);
-        let source = pool.get(file).map_err(|error| unreadable(&error, 0))?;
+        let source = self.reader.pool().get(file).map_err(|error| self.unreadable(&error, file, 0))?;
         let mut hasher = self.algorithm.hasher();
         let (mut offset, mut bytes) = (0, Vec::new());
         while offset < source.size() {
-            let count = source.size().saturating_sub(offset).min(CHUNK);
-            bytes.resize(to_usize(count), 0);
-            source.read_exact_at(&mut bytes, offset).map_err(|error| unreadable(&error, offset))?;
+            self.fill(&mut bytes, &source, file, offset, source.size())?;
             hasher.update(&bytes);
-            self.progress.advance(count)?;
-            bytes = self.hand_over(number, Chunk { offset, bytes })?;
-            offset = offset.saturating_add(count);
+            self.progress.advance(to_u64(bytes.len()))?;
+            if let Some(mut spans) = self.advance(number, file, offset, to_u64(bytes.len()))? {
+                let digested = spans.update(offset, &bytes);
+                offset = offset.saturating_add(to_u64(bytes.len()));
+                self.give_back(number, spans, offset);
+                self.progress.advance(digested)?;
+            } else {
+                offset = offset.saturating_add(to_u64(bytes.len()));
+            }
         }
         Ok(Whole { size: source.size(), digest: hasher.finish() })
     }
 
-    /// Lets a piece wait for the second digest, makes room if too many do, and returns a buffer for the next piece.
-    fn hand_over(&self, number: usize, chunk: Chunk) -> Result<Vec<u8>> {
-        if let Some(flight) = self.state().flights.get_mut(&number) {
-            flight.waiting.push_back(chunk);
-        }
-        self.bell.notify_all();
-        self.settle(number, WAITING)?;
+    /// Says that `count` bytes from `offset` on have been read. Returns the spans if this thread shall digest them
+    /// from the same buffer.
+    fn advance(&self, number: usize, file: FileId, offset: u64, count: u64) -> Result<Option<Spans<'a>>> {
         let mut state = self.state();
-        Ok(state.flights.get_mut(&number).and_then(|flight| flight.spare.pop()).unwrap_or_default())
+        let alone = state.idle == 0;
+        let Some(flight) = state.flights.get_mut(&number) else { bail!("a file's spans could not be digested") };
+        let before = flight.behind();
+        flight.read = offset.saturating_add(count);
+        if let Some(spans) = flight.spans.take() {
+            flight.digested = spans.wanted(flight.digested).unwrap_or(flight.read).min(flight.read);
+            if alone && offset <= flight.digested && flight.digested < flight.read {
+                return Ok(Some(spans));
+            }
+            if alone && flight.digested < offset {
+                // The one that should have come has found other work.
+                drop(state);
+                self.follow(number, file, spans)?;
+                return Ok(None);
+            }
+            flight.spans = Some(spans);
+            if before < ENOUGH && flight.behind() >= ENOUGH {
+                self.idle.notify_one();
+            }
+        }
+        if flight.behind() > AHEAD {
+            drop(state);
+            self.wait_or_follow(number, file, AHEAD / 2)?;
+        }
+        Ok(None)
     }
 
-    /// Digests pieces that wait, or lets others do it, until no more than `most` are left. With none left allowed, the
-    /// file has ended: its spans' digests are returned.
-    fn settle(&self, number: usize, most: usize) -> Result<Vec<String>> {
+    /// Waits until no more than `most` bytes are left for the thread that follows; where none does, this one does.
+    fn wait_or_follow(&self, number: usize, file: FileId, most: u64) -> Result<()> {
         loop {
             let mut state = self.state();
             if state.lost {
                 bail!("a thread that digested failed");
             }
             let Some(flight) = state.flights.get_mut(&number) else { bail!("a file's spans could not be digested") };
-            if flight.waiting.len() <= most && most > 0 {
-                return Ok(Vec::new());
-            }
-            if let Some((spans, chunk)) = flight.take() {
-                drop(state);
-                self.digest(number, spans, chunk)?;
-            } else if flight.spans.is_some() {
-                let flight = state.flights.remove(&number);
-                return Ok(flight.and_then(|flight| flight.spans).map(Spans::finish).unwrap_or_default());
-            } else {
-                drop(self.wait(state));
+            match flight.spans.take() {
+                Some(spans) if flight.behind() > most => {
+                    drop(state);
+                    self.follow(number, file, spans)?;
+                }
+                Some(spans) => {
+                    flight.spans = Some(spans);
+                    return Ok(());
+                }
+                None if flight.behind() <= most && most > 0 => return Ok(()),
+                None => {
+                    flight.awaited = true;
+                    drop(self.followed.wait(state).unwrap_or_else(PoisonError::into_inner));
+                }
             }
         }
     }
 
-    /// Digests the spans' part of one piece.
-    fn digest(&self, number: usize, mut spans: Spans<'a>, chunk: Chunk) -> Result<()> {
-        let digested = spans.update(chunk.offset, &chunk.bytes);
+    /// The end of a file: the digests of its spans.
+    fn land(&self, number: usize, file: FileId) -> Result<Vec<String>> {
+        self.wait_or_follow(number, file, 0)?;
+        let flight = self.state().flights.remove(&number);
+        Ok(flight.and_then(|flight| flight.spans).map(Spans::finish).unwrap_or_default())
+    }
+
+    /// Digests a file's spans as far as another thread has read the file.
+    fn follow(&self, number: usize, file: FileId, mut spans: Spans<'a>) -> Result<()> {
+        let source = self.reader.pool().get(file).map_err(|error| self.unreadable(&error, file, 0))?;
+        let mut bytes = Vec::new();
+        let mut at = 0;
+        loop {
+            let mut state = self.state();
+            let Some(flight) = state.flights.get_mut(&number) else { return Ok(()) };
+            at = flight.digested.max(at);
+            let end = flight.read;
+            at = spans.wanted(at).unwrap_or(end).min(end);
+            flight.digested = at;
+            let done = at >= end;
+            if std::mem::take(&mut flight.awaited) {
+                self.followed.notify_all();
+            }
+            if done {
+                flight.spans = Some(spans);
+                return Ok(());
+            }
+            drop(state);
+            self.fill(&mut bytes, &source, file, at, end)?;
+            let digested = spans.update(at, &bytes);
+            at = at.saturating_add(to_u64(bytes.len()));
+            self.progress.advance(digested)?;
+        }
+    }
+
+    fn give_back(&self, number: usize, spans: Spans<'a>, digested: u64) {
         if let Some(flight) = self.state().flights.get_mut(&number) {
             flight.spans = Some(spans);
-            flight.spare.push(chunk.bytes);
+            flight.digested = digested;
         }
-        self.bell.notify_all();
-        Ok(self.progress.advance(digested)?)
+    }
+
+    /// Reads the next chunk before `end`.
+    fn fill(&self, bytes: &mut Vec<u8>, source: &FileSource, file: FileId, offset: u64, end: u64) -> Result<()> {
+        bytes.resize(to_usize(end.saturating_sub(offset).min(CHUNK)), 0);
+        Ok(source.read_exact_at(bytes, offset).map_err(|error| self.unreadable(&error, file, offset))?)
+    }
+
+    fn unreadable(&self, error: &std::io::Error, file: FileId, offset: u64) -> Finding {
+        detect::unreadable(error).in_file(self.reader.pool().name(file)).at(offset)
     }
 }
 
-impl<'a> Flight<'a> {
-    /// The next piece that waits and the spans to digest it with, unless another thread has those in hand.
-    fn take(&mut self) -> Option<(Spans<'a>, Chunk)> {
-        if self.waiting.is_empty() {
-            return None;
-        }
-        Some((self.spans.take()?, self.waiting.pop_front()?))
+impl Flight<'_> {
+    /// Bytes that have been read and whose spans have not been digested.
+    fn behind(&self) -> u64 {
+        self.read.saturating_sub(self.digested)
     }
 }
 
@@ -280,7 +349,8 @@ impl Drop for Alarm<'_, '_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.state().lost = true;
-            self.0.bell.notify_all();
+            self.0.idle.notify_all();
+            self.0.followed.notify_all();
         }
     }
 }

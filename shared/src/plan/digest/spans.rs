@@ -55,6 +55,11 @@ impl<'a> Spans<'a> {
         digested
     }
 
+    /// The first byte from `at` on that belongs to a span which has not ended; none if there is none.
+    pub(super) fn wanted(&self, at: u64) -> Option<u64> {
+        if self.open.is_empty() { self.spans.get(self.next).map(|span| span.offset.max(at)) } else { Some(at) }
+    }
+
     /// The digests, in the order of the spans.
     pub(super) fn finish(self) -> Vec<String> {
         self.digests
@@ -72,7 +77,9 @@ mod tests {
         let spans: Vec<Span> = all.iter().map(|&(offset, bytes)| Span { offset, bytes }).collect();
         for step in [1, 7, 64, 300] {
             let mut digests = Spans::new(&spans, Algorithm::Sha256);
+            assert_eq!(digests.wanted(0), Some(0));
             let digested: u64 = file.chunks(step).enumerate().map(|(n, c)| digests.update((n * step) as u64, c)).sum();
+            assert_eq!(digests.wanted(256), Some(256), "an empty span at the end of the file has not begun");
             assert_eq!(digested, spans.iter().map(|span| span.bytes).sum::<u64>());
             let wanted = spans
                 .iter()
