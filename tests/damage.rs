@@ -15,7 +15,7 @@ use ckpt::{formats, layouts, tokenizers};
 
 /// Larger files are of the same formats as these.
 const SMALL: usize = 12_000;
-/// What a byte is changed with: its lowest bit, its sign, all of it.
+/// What bytes are changed with, in turn: the lowest bit, the sign, all of it.
 const CHANGES: [u8; 3] = [0x01, 0x80, 0xff];
 /// One in so many is also written out and opened as a checkpoint, and its values read.
 const SAMPLE: usize = 509;
@@ -41,7 +41,7 @@ impl Damage {
 /// Every damage of a file, each `stride`-th place.
 fn damages(length: usize, stride: usize) -> Vec<Damage> {
     let places = || (0..length).step_by(stride);
-    let changes = places().flat_map(|place| CHANGES.map(|mask| Damage::Change(place, mask)));
+    let changes = places().zip(CHANGES.into_iter().cycle()).map(|(place, mask)| Damage::Change(place, mask));
     places().map(Damage::Cut).chain(changes).collect()
 }
 

@@ -431,6 +431,10 @@ struct FileDigest {
 #[serde(deny_unknown_fields)]
 struct Check {
     manifest: String,
+    unchanged: u64,
+    changed: u64,
+    missing: u64,
+    added: u64,
     counts: Counts,
     findings: Vec<Finding>,
 }
