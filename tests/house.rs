@@ -40,7 +40,8 @@ const LINES: usize = 500;
 const TABLES: &[&str] = &["tests/src/schema.rs"];
 
 /// What may lie on top, besides dotfiles.
-const TOP: &[&str] = &["Cargo.toml", "Cargo.lock", "LICENSE", "README.md", "Makefile", "tools", "shared", "tests", "scripts"];
+const TOP: &[&str] =
+    &["Cargo.toml", "Cargo.lock", "LICENSE", "README.md", "Makefile", "tools", "shared", "tests", "scripts"];
 
 /// The files under version control; outside a repository, none.
 fn tracked() -> Vec<PathBuf> {
@@ -118,7 +119,8 @@ fn no_room_uses_a_higher_floor() {
             for used in heads(code(&text).get(start.saturating_add(key.len())..).expect("a boundary")) {
                 let Some(there) = place(&used).filter(|&there| there != here) else { continue };
                 let floor = |place: usize| FLOORS.get(place).expect("a row").1;
-                let below = floor(there) < floor(here) || (floor(there) == floor(here) && floor(here) >= 4 && there < here);
+                let below =
+                    floor(there) < floor(here) || (floor(there) == floor(here) && floor(here) >= 4 && there < here);
                 assert!(below, "{}: {own} uses {used}, which is not below it", path.display());
                 seen = seen.saturating_add(1);
             }
@@ -161,7 +163,11 @@ fn scripts_say_what_they_are() {
         let Ok(text) = std::fs::read_to_string(ckpt_tests::tree().join(&name)) else { continue };
         if text.starts_with("#!") {
             let second = text.lines().nth(1).unwrap_or_default();
-            assert!(second.starts_with("# ") || second.starts_with("\"\"\""), "{}: the second line says what it is", name.display());
+            assert!(
+                second.starts_with("# ") || second.starts_with("\"\"\""),
+                "{}: the second line says what it is",
+                name.display()
+            );
         }
     }
 }
@@ -202,7 +208,15 @@ fn accepts(expression: &str, accepted: &BTreeSet<String>) -> bool {
 #[test]
 fn what_we_depend_on_is_free_to_use_and_from_one_registry() {
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--locked", "--offline", "--format-version", "1", "--filter-platform", "x86_64-unknown-linux-gnu"])
+        .args([
+            "metadata",
+            "--locked",
+            "--offline",
+            "--format-version",
+            "1",
+            "--filter-platform",
+            "x86_64-unknown-linux-gnu",
+        ])
         .current_dir(ckpt_tests::tree())
         .output()
         .expect("cargo starts");
