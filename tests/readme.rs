@@ -1,5 +1,5 @@
 //! The commands of the README are run as they stand: every fenced block marked `sh run`, in their order, in one folder.
-#![expect(clippy::expect_used, clippy::panic, reason = "a test says what went wrong by failing")]
+#![expect(clippy::expect_used, reason = "a test says what went wrong by failing")]
 
 use ckpt_tests::room::Room;
 
