@@ -44,13 +44,13 @@ docs:
 
 # Linters that a machine may lack: said when skipped. The continuous integration installs the first two.
 words:
-	@if command -v shellcheck; then shellcheck .ci/run $$(grep -rlE '^#!.*sh$$' scripts); \
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/run $$(grep -rlE '^#!.*sh$$' scripts); \
 	else echo "skipped: shellcheck is not installed"; fi
-	@if command -v typos; then typos --config .typos.toml; else echo "skipped: typos is not installed"; fi
+	@if command -v typos >/dev/null; then typos --config .typos.toml; else echo "skipped: typos is not installed"; fi
 
 # Licences and sources of what we depend on are also held by a test that needs nothing installed.
 deny:
-	@if command -v cargo-deny; then cargo deny --locked check --config .deny.toml bans licenses sources; \
+	@if command -v cargo-deny >/dev/null; then cargo deny --locked check --config .deny.toml bans licenses sources; \
 	else echo "skipped: cargo-deny is not installed"; fi
 
 interop: release ## our files against torch, transformers, safetensors, tiktoken and Meta's own code

@@ -54,7 +54,7 @@ impl Room {
         self.folder.path()
     }
 
-    /// Runs a command of the shell there. The folder's own name, which varies, becomes `[..]`.
+    /// Runs a command of the shell there. Names that vary, of the folder and of the whole tree, become `[..]`.
     pub fn run(&self, command: &str) -> Answer {
         let jq = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
             .map(|folder| folder.join("jq"))
@@ -67,13 +67,20 @@ impl Room {
             .env("PATH", &self.path)
             .env("HOME", self.folder())
             .env("LC_ALL", "C.UTF-8")
+            .env("SCRIPTS", crate::tree().join("scripts"))
             .env("CKPT_JQ", jq)
             .env("CKPT_SEEN", self.aside.path().join("seen"))
             .env_remove("NO_COLOR")
+            // A case that runs make is not part of the make that runs the tests.
+            .env_remove("MAKEFLAGS")
+            .env_remove("MAKELEVEL")
+            .env_remove("MFLAGS")
             .output()
             .expect("a shell");
-        let own = self.folder().to_string_lossy().into_owned();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(&own, "[..]");
+        let (own, tree) = (self.folder().to_string_lossy(), crate::tree());
+        let text = |bytes: &[u8]| {
+            String::from_utf8_lossy(bytes).replace(&*own, "[..]").replace(&*tree.to_string_lossy(), "[..]")
+        };
         Answer { stdout: text(&output.stdout), stderr: text(&output.stderr), code: output.status.code().unwrap_or(-1) }
     }
 

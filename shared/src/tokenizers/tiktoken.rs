@@ -44,7 +44,7 @@ impl Ranks {
                 .decode(code)
                 .map_err(|error| invalid(start, format!("token {rank} is not base64: {error}")))?;
             if number.trim_ascii_start() != rank.to_string().as_bytes() {
-                let at = start.saturating_add(space).saturating_add(1);
+                let at = start.saturating_add(space).saturating_add(1).min(offset);
                 let found = String::from_utf8_lossy(number.trim_ascii_start()).escape_debug().to_string();
                 return Err(invalid(at, "ranks do not count up one by one".into()).needed(rank, found));
             }
