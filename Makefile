@@ -60,7 +60,7 @@ interop-full: release ## the same, and what takes minutes or gigabytes
 	CKPT_BIN=$(TARGET)/release scripts/interop --full
 
 bench: release ## speed and memory against cp, openssl and transformers; fills the table in README.md
-	CKPT_BIN=$(TARGET)/release scripts/bench
+	CKPT_BIN=$(TARGET)/release scripts/bench --readme
 
 fixtures: ## make tests/fixtures again with the real libraries
 	scripts/fixtures
