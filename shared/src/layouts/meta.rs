@@ -79,7 +79,19 @@ fn family(checkpoint: &Checkpoint) -> Option<Family> {
 }
 
 /// How many ranks there should be follows from a tensor that is split by columns: its rows are whole everywhere.
+///
+/// A params.json of another width than the norm's is that of another model, and says nothing about ranks.
 fn missing_ranks(checkpoint: &mut Checkpoint, found: usize) {
+    let width = checkpoint.tensor("norm.weight").and_then(|tensor| tensor.recipe.shape.first().copied());
+    let dim = params(checkpoint).and_then(|params| params.get("dim")?.as_u64());
+    if let (Some(width), Some(dim)) = (width, dim)
+        && width != dim
+    {
+        let message = "params.json speaks of a model of another width than the weights";
+        let finding = Finding::new(Id::ConfigShape, message).tensor("norm.weight").needed(dim, width);
+        checkpoint.findings.push(finding.in_file(format!("{}params.json", checkpoint.weights.display())));
+        return;
+    }
     let wanted = params(checkpoint).and_then(|params| {
         let (dim, heads) = (params.get("dim")?.as_u64()?, params.get("n_heads")?.as_u64()?);
         let head_dim = params.get("head_dim").and_then(Value::as_u64).or(dim.checked_div(heads))?;
