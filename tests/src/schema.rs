@@ -109,6 +109,7 @@ struct Counts {
 #[serde(deny_unknown_fields)]
 struct Inspect {
     layout: String,
+    shard: Option<Shard>,
     formats: Vec<String>,
     #[serde(deserialize_with = "null")]
     family: Option<Family>,
