@@ -111,7 +111,6 @@ struct Inspect {
     layout: String,
     shard: Option<Shard>,
     formats: Vec<String>,
-    shard: Option<Shard>,
     #[serde(deserialize_with = "null")]
     family: Option<Family>,
     parameters: u64,
