@@ -9,8 +9,12 @@ use anyhow::{Context, Result};
 
 use super::blocks::{BLOCK, Block, Blocks};
 use super::read::Reader;
-use crate::bytes::{to_usize, work};
+use crate::bytes::{to_u64, to_usize, work};
 use crate::facts::{Progress, Recipe};
+
+/// Bytes of one write: Linux takes pieces of this size into its cache at half the cost of megabytes (seen on ext4 with
+/// 6.x kernels, and `cp` uses the same).
+const WRITE: usize = 128 << 10;
 
 /// Bytes that stand at a place of a file.
 pub type Piece = (u64, Vec<u8>);
@@ -40,7 +44,12 @@ pub fn write(folder: &Path, output: &Output, reader: &Reader<'_>, jobs: usize, p
     let path = folder.join(&output.name);
     let file = File::create_new(&path).with_context(|| format!("cannot create {}", path.display()))?;
     let put = |bytes: &[u8], offset: u64| {
-        file.write_all_at(bytes, offset).with_context(|| format!("cannot write {}", path.display()))
+        let mut place = offset;
+        bytes.chunks(WRITE).try_for_each(|piece| {
+            file.write_all_at(piece, place).with_context(|| format!("cannot write {}", path.display()))?;
+            place = place.saturating_add(to_u64(piece.len()));
+            anyhow::Ok(())
+        })
     };
     for (offset, bytes) in &output.head {
         put(bytes, *offset)?;
@@ -68,7 +77,7 @@ pub fn write(folder: &Path, output: &Output, reader: &Reader<'_>, jobs: usize, p
             return anyhow::Ok(());
         };
         let within = number.saturating_sub(*first);
-        let block = blocks.get(crate::bytes::to_u64(within));
+        let block = blocks.get(to_u64(within));
         let bytes = make(reader, recipe, &block)?;
         put(&bytes, place.saturating_add(block.offset))?;
         if output.finish.is_some() {
