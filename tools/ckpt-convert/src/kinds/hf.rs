@@ -35,6 +35,7 @@ pub(super) fn draft(job: &Job<'_>) -> Result<Draft> {
         }
         carry::files(job.checkpoint, &mut draft);
         small::retype(job, &mut draft);
+        small::retemplate(job, &mut draft)?;
     } else {
         let help = "`--to safetensors` and `--to torch` take any model as it is";
         return refuse("the architecture is not known and there is no config.json, so its config cannot be made", help);

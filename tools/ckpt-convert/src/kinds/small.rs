@@ -110,6 +110,32 @@ fn row_norm(job: &Job<'_>, tensor: &Tensor, row: u64) -> Option<f64> {
     Some(squares.sqrt())
 }
 
+/// The chat template that was asked for.
+fn template(job: &Job<'_>) -> Result<Option<String>> {
+    let Some(path) = &job.options.chat_template else { return Ok(None) };
+    std::fs::read_to_string(path).map(Some).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// A `tokenizer_config.json` that is carried along gets the chat template that was asked for.
+///
+/// # Errors
+/// If the template cannot be read, or there is no such file to put it into.
+pub(super) fn retemplate(job: &Job<'_>, draft: &mut Draft) -> Result<()> {
+    let Some(template) = template(job)? else { return Ok(()) };
+    let name = "tokenizer_config.json";
+    let Some(text) = job.checkpoint.small_file(name, ckpt::facts::limits::JSON)? else {
+        return refuse(format!("the source has no {name} to put the chat template into"), "leave --chat-template out");
+    };
+    let mut value = ckpt::formats::json::parse(&text).map_err(|finding| finding.in_file(name))?;
+    if let Some(fields) = value.as_object_mut() {
+        fields.insert("chat_template".to_owned(), template.into());
+    }
+    // A file of its own would win over the setting.
+    draft.files.remove("chat_template.jinja");
+    draft.make(name, metadata::text(&value));
+    Ok(())
+}
+
 /// A `config.json` that is carried along tells the dtype that the weights now have.
 pub(super) fn retype(job: &Job<'_>, draft: &mut Draft) {
     let (Some(dtype), Some(config)) = (job.options.dtype, &job.checkpoint.config) else { return };
@@ -117,9 +143,7 @@ pub(super) fn retype(job: &Job<'_>, draft: &mut Draft) {
     let Some(fields) = value.as_object_mut() else { return };
     let key = if fields.contains_key("dtype") { "dtype" } else { "torch_dtype" };
     fields.insert(key.to_owned(), dtype.torch().into());
-    let mut text = serde_json::to_vec_pretty(&value).unwrap_or_default();
-    text.push(b'\n');
-    draft.make("config.json", text);
+    draft.make("config.json", metadata::text(&value));
 }
 
 /// The release whose files are to be matched, if one was named.
@@ -164,8 +188,8 @@ pub(super) fn hf(job: &Job<'_>, facts: &ModelFacts, draft: &mut Draft) -> Result
         _ => return refuse(format!("{} is no tokenizer.model", found.name), "put Meta's own file there"),
     };
     draft.make("tokenizer.json", json);
-    let own = if let Some(path) = &job.options.chat_template {
-        Some(std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?)
+    let own = if let Some(template) = template(job)? {
+        Some(template)
     } else {
         // The path as typed may be `.`; the model's name is in the real one.
         let path = job.checkpoint.path.canonicalize().unwrap_or_else(|_| job.checkpoint.path.clone());

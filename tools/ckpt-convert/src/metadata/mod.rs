@@ -19,7 +19,7 @@ pub(crate) use tokenizer::Tokens;
 use serde_json::Value;
 
 /// The text of a small file: indented, as Python writes it, with a newline at the end.
-fn text(value: &Value) -> Vec<u8> {
+pub(crate) fn text(value: &Value) -> Vec<u8> {
     // A `Value` has string keys only and never fails to serialize.
     let mut text = ckpt::facts::json::python(value).unwrap_or_default();
     text.push(b'\n');
