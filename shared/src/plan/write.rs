@@ -36,7 +36,7 @@ pub struct Output {
     pub finish: Option<Finish>,
 }
 
-/// Writes a file below `folder`, which exists. The caller syncs.
+/// Writes a file below `folder`, which exists, and syncs it; that of the folder is the caller's.
 ///
 /// # Errors
 /// Those of reading the values and of writing; nothing is removed here.
@@ -98,7 +98,8 @@ pub fn write(folder: &Path, output: &Output, reader: &Reader<'_>, jobs: usize, p
             put(&bytes, offset)?;
         }
     }
-    Ok(())
+    // What is renamed afterwards must be on the disk, or a crash leaves a file of zeros under the good name.
+    file.sync_all().with_context(|| format!("cannot sync {}", path.display()))
 }
 
 fn make(reader: &Reader<'_>, recipe: &Recipe, block: &Block) -> Result<Vec<u8>> {
