@@ -1,5 +1,5 @@
 //! Changes of values: another dtype rounded to nearest even, reversed bytes, conjugates, negatives.
-#![expect(clippy::as_conversions, clippy::cast_possible_truncation, reason = "numeric kernels")]
+#![expect(clippy::as_conversions, clippy::cast_possible_truncation, clippy::float_cmp, reason = "numeric kernels")]
 
 use anyhow::{Result, bail};
 use half::{bf16, f16};
@@ -26,13 +26,27 @@ pub(super) fn cast(from: Dtype, values: &[u8], to: Dtype, out: &mut [u8]) -> Res
         (Bf16, F64) => each(values, out, |v| bf16::from_le_bytes(v).to_f64().to_le_bytes()),
         (Bf16, F16) => each(values, out, |v| f16::from_f32(bf16::from_le_bytes(v).to_f32()).to_le_bytes()),
         (F64, F32) => each(values, out, |v| (f64::from_le_bytes(v) as f32).to_le_bytes()),
-        // Through f32 rounds twice, and so does torch (`c10::convert<BFloat16, double>`); ours rounds once.
-        (F64, F16) => each(values, out, |v| f16::from_f64(f64::from_le_bytes(v)).to_le_bytes()),
-        (F64, Bf16) => each(values, out, |v| bf16::from_f64(f64::from_le_bytes(v)).to_le_bytes()),
+        // Through f32 rounded to nearest there would be two roundings, as torch has (`c10::convert<BFloat16, double>`).
+        (F64, F16) => each(values, out, |v| f16::from_f32(to_odd(f64::from_le_bytes(v))).to_le_bytes()),
+        (F64, Bf16) => each(values, out, |v| bf16::from_f32(to_odd(f64::from_le_bytes(v))).to_le_bytes()),
         (a, b) if a == b => out.copy_from_slice(values),
         _ => bail!(Finding::new(Id::Unsupported, format!("there is no cast from {from} to {to}"))),
     }
     Ok(())
+}
+
+/// A value as f32, rounded to odd: what is lost leaves its trace in the last bit, so that rounding the result to
+/// nearest in a dtype of at least two bits less rounds the value itself (Boldo and Melquiond, "Emulation of FMA and
+/// correctly rounded sums", 2008).
+fn to_odd(value: f64) -> f32 {
+    let near = value as f32;
+    let back = f64::from(near);
+    if back == value || value.is_nan() {
+        return near;
+    }
+    // Rounded away from zero: the neighbour towards it is one less in bits, for infinity the largest finite value.
+    let away = back.abs() > value.abs();
+    f32::from_bits(near.to_bits().saturating_sub(u32::from(away)) | 1)
 }
 
 fn each<const A: usize, const B: usize>(values: &[u8], out: &mut [u8], convert: impl Fn([u8; A]) -> [u8; B]) {
@@ -99,6 +113,32 @@ fn flip<'a>(numbers: impl Iterator<Item = &'a mut [u8]>) {
     for number in numbers {
         if let Some(last) = number.last_mut() {
             *last ^= 0x80;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_double_becomes_the_nearest_value_ties_to_even(fraction in any::<u64>(), exponent in -30i32..17, near in any::<bool>()) {
+            // Half of them lie a hair beside the middle between two values, where two roundings go wrong.
+            let fraction = if near { (fraction & !((1 << 42) - 1)) | (1 << 41) | (fraction & 1) } else { fraction };
+            let value = f64::from_bits(1.0f64.to_bits() | (fraction >> 12)) * 2f64.powi(exponent);
+            let mut out = [0; 2];
+            cast(Dtype::F64, &value.to_le_bytes(), Dtype::F16, &mut out).unwrap();
+            let bits = u16::from_le_bytes(out);
+            // What lies beyond the largest value counts as the next power of two.
+            let at = |bits: u16| if bits == 0x7c00 { 65536.0 } else { f16::from_bits(bits).to_f64() };
+            let distance = |bits: u16| (at(bits) - value).abs();
+            for other in [bits.saturating_sub(1), bits + 1] {
+                let further = distance(other) > distance(bits) || (distance(other) == distance(bits) && bits & 1 == 0);
+                prop_assert!(further || other == bits || bits == 0x7c00 && other > bits, "{value:e} became {:e}", at(bits));
+            }
         }
     }
 }
