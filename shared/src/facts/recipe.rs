@@ -12,7 +12,7 @@ use super::dtype::Dtype;
 pub struct FileId(pub usize);
 
 /// A named value of a checkpoint.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Tensor {
     /// The name, as its layout gives it: nested keys joined by `.`.
     pub name: String,
@@ -23,7 +23,7 @@ pub struct Tensor {
 }
 
 /// A value: dtype, shape and how to make its bytes.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Recipe {
     /// Type of the elements.
     pub dtype: Dtype,
@@ -34,7 +34,7 @@ pub struct Recipe {
 }
 
 /// How a value's bytes are made.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Op {
     /// Contiguous in a file, from this byte on.
     Bytes {
@@ -91,7 +91,7 @@ pub enum Op {
 }
 
 /// A part of a [`Op::Tiles`] value.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Tile {
     /// First index of the part in each dimension of the whole.
     pub at: Vec<u64>,
@@ -100,7 +100,7 @@ pub struct Tile {
 }
 
 /// The two orders in which the rows of a head pair up for rotary embedding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RotaryOrder {
     /// Meta's: the two halves of a rotation stand side by side (row `2j + s`).
     Interleaved,

@@ -1,9 +1,9 @@
 //! Lays a table of tensors out as a file of a format: everything but the values.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::bytes::to_u64;
-use crate::facts::{Finding, Tensor};
+use crate::facts::{Finding, Recipe, Tensor};
 use crate::formats::safetensors;
 use crate::formats::torch::write::{Item, Layout, Record};
 
@@ -38,14 +38,18 @@ pub fn torch(name: &str, tensors: &[Tensor]) -> Result<Output, Finding> {
     let own = name.rsplit('/').next().unwrap_or(name);
     // torch names the folder inside after the file, up to its last dot.
     let stem = own.rsplit_once('.').map_or(own, |(stem, _)| stem);
+    let mut firsts: HashMap<&Recipe, usize> = HashMap::with_capacity(tensors.len());
     let items: Vec<Item> = tensors
         .iter()
         .enumerate()
-        .map(|(index, tensor)| Item {
-            name: tensor.name.clone(),
-            dtype: tensor.recipe.dtype,
-            shape: tensor.recipe.shape.clone(),
-            same_as: tensors.iter().take(index).position(|other| other.recipe == tensor.recipe),
+        .map(|(index, tensor)| {
+            let first = *firsts.entry(&tensor.recipe).or_insert(index);
+            Item {
+                name: tensor.name.clone(),
+                dtype: tensor.recipe.dtype,
+                shape: tensor.recipe.shape.clone(),
+                same_as: (first != index).then_some(first),
+            }
         })
         .collect();
     let layout = Layout::new(stem, &items)?;
