@@ -3,6 +3,7 @@
 //! One definition for three uses: what `ckpt-convert --to hf` writes, what `ckpt-hash --canonical` digests and what
 //! `ckpt-verify --against` compares.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
@@ -148,13 +149,16 @@ impl Table {
 /// The table under stored names: every tensor, and the aliases that safetensors' metadata names.
 pub fn stored(checkpoint: &Checkpoint) -> Table {
     let mut tensors = checkpoint.tensors.clone();
-    for shard in &checkpoint.shards {
+    if checkpoint.shards.iter().any(|shard| !shard.metadata.is_empty()) {
+        let mut held: HashMap<&str, &Tensor> =
+            checkpoint.tensors.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
         // `save_model` of the safetensors library leaves `{"dropped": "kept"}` there.
-        for (alias, kept) in &shard.metadata {
-            if checkpoint.tensor(alias).is_none()
-                && let Some(tensor) = checkpoint.tensor(kept)
+        for (alias, kept) in checkpoint.shards.iter().flat_map(|shard| &shard.metadata) {
+            if !held.contains_key(alias.as_str())
+                && let Some(&tensor) = held.get(kept.as_str())
             {
                 tensors.push(Tensor { name: alias.clone(), ..tensor.clone() });
+                held.insert(alias, tensor);
             }
         }
     }
@@ -185,25 +189,45 @@ pub fn is_derived(name: &str) -> bool {
 
 /// The family and its tensors, a wrapper's prefix taken off if the rest is then a family's.
 fn unwrapped(checkpoint: &Checkpoint) -> Option<(Family, Vec<Tensor>)> {
-    if let Some(family) = &checkpoint.family {
-        return Some((family.clone(), checkpoint.tensors.clone()));
+    let Some((family, wrapper)) = wrapper(checkpoint) else {
+        return checkpoint.family.clone().map(|family| (family, checkpoint.tensors.clone()));
+    };
+    let strip = |tensor: &Tensor| {
+        let name = tensor.name.strip_prefix(wrapper)?.to_owned();
+        Some(Tensor { name, ..tensor.clone() })
+    };
+    let inside = checkpoint.tensors.iter().filter_map(strip).collect();
+    Some((family, inside))
+}
+
+/// The wrapper's prefix after which the names are a family's; none if they are so as they stand, or not at all.
+fn wrapper(checkpoint: &Checkpoint) -> Option<(Family, &'static str)> {
+    let names = || checkpoint.tensors.iter().map(|tensor| tensor.name.as_str());
+    if let Some(family) = &checkpoint.family
+        && names().any(|name| family.arch.find(family.naming, name).is_some())
+    {
+        return None;
     }
     let schemes = [Naming::Hf, Naming::Meta];
     let candidates = ARCHS.iter().flat_map(|arch| schemes.map(|naming| (*arch, naming)));
-    for (arch, naming) in candidates {
-        for wrapper in WRAPPERS {
-            let strip = |tensor: &Tensor| {
-                let name = tensor.name.strip_prefix(wrapper)?.to_owned();
-                Some(Tensor { name, ..tensor.clone() })
-            };
-            let inside: Vec<Tensor> = checkpoint.tensors.iter().filter_map(strip).collect();
-            if arch.recognises(naming, inside.iter().map(|tensor| tensor.name.as_str())) {
-                let from = format!("names after {wrapper}");
-                return Some((Family { arch, naming, from }, inside));
-            }
-        }
+    candidates.into_iter().find_map(|(arch, naming)| {
+        let fits = |wrapper: &&&str| arch.recognises(naming, names().filter_map(|name| name.strip_prefix(**wrapper)));
+        let wrapper = WRAPPERS.iter().find(fits)?;
+        Some((Family { arch, naming, from: format!("names after {wrapper}") }, *wrapper))
+    })
+}
+
+/// Takes a wrapper's prefix off the tensors of a checkpoint itself, if the rest is then a family's. Returns the names
+/// of what does not carry the prefix and so is no weight of the model: it is taken out.
+pub fn unwrap(checkpoint: &mut Checkpoint) -> Vec<String> {
+    let Some((_, wrapper)) = wrapper(checkpoint) else { return Vec::new() };
+    let names = checkpoint.tensors.iter().map(|tensor| &tensor.name);
+    let outside = names.filter(|name| !name.starts_with(wrapper)).cloned().collect();
+    if let Some((family, inside)) = unwrapped(checkpoint) {
+        checkpoint.family = Some(family);
+        checkpoint.tensors = inside;
     }
-    None
+    outside
 }
 
 /// How often each key and value head is stored in a row, by comparing bytes: only where each rank holds one head,

@@ -12,6 +12,10 @@ pub(super) fn read_file(mut checkpoint: Checkpoint, jobs: usize) -> Checkpoint {
     // The heads of Meta's files are told by nothing but the params.json beside them.
     let meta = checkpoint.family.as_ref().is_some_and(|family| family.naming == Naming::Meta);
     checkpoint.config = checkpoint.json(if meta { "params.json" } else { "config.json" });
+    if checkpoint.config.is_none() && checkpoint.family.is_none() {
+        // A wrapper may stand before the names.
+        checkpoint.config = checkpoint.json("params.json");
+    }
     checkpoint
 }
 
