@@ -1,8 +1,9 @@
 //! What goes along with the weights as it is, and what cannot: the small files beside them, the objects among them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use ckpt::layouts::{Checkpoint, names};
+use ckpt::canonical::{self, Table};
+use ckpt::layouts::{Checkpoint, Layout, names};
 
 use crate::draft::{Content, Draft};
 
@@ -34,6 +35,7 @@ const SETTINGS: &[&str] = &[
 /// Carries every small file on top of the source that the draft does not make itself. Weights, their indexes and
 /// training state stay; they and folders are listed as lost.
 pub(crate) fn files(checkpoint: &Checkpoint, draft: &mut Draft) {
+    let shards: HashSet<&str> = checkpoint.shards.iter().map(|shard| shard.name.as_str()).collect();
     let mut folders = BTreeSet::new();
     for entry in &checkpoint.files {
         if let Some((folder, _)) = entry.name.split_once('/') {
@@ -41,8 +43,15 @@ pub(crate) fn files(checkpoint: &Checkpoint, draft: &mut Draft) {
             continue;
         }
         let own = entry.name.as_str();
-        let is_shard = checkpoint.shards.iter().any(|shard| shard.name == own);
-        if is_shard || names::is_weights(own) || own.ends_with(".index.json") || own == "checklist.chk" {
+        if shards.contains(own) || own.ends_with(".index.json") || own == "checklist.chk" {
+            continue;
+        }
+        if names::is_weights(own) {
+            draft.lost.push(format!("{own}: weights that are not part of this model"));
+            continue;
+        }
+        if entry.path.file_name().is_none_or(|name| name.to_str().is_none()) {
+            draft.lost.push(format!("{own}: its name is not UTF-8"));
             continue;
         }
         if TRAINING.contains(&own) || own.starts_with("rng_state") {
@@ -55,6 +64,20 @@ pub(crate) fn files(checkpoint: &Checkpoint, draft: &mut Draft) {
         // The hub's copy of Meta's files is another checkpoint, not a part of this one.
         let what = if folder == "original" { "another layout of the same model" } else { "a folder" };
         draft.lost.push(format!("{folder}/: {what} beside the weights"));
+    }
+}
+
+/// Carries what lies beside a checkpoint that is one file: of those files only what a model of Hugging Face's form has
+/// is its own.
+pub(crate) fn beside_file(checkpoint: &Checkpoint, draft: &mut Draft) {
+    if checkpoint.layout != Layout::File {
+        return;
+    }
+    let own = ["config.json", "tokenizer.json", "tokenizer.model"];
+    for name in own.iter().chain(SETTINGS) {
+        if let Some(path) = checkpoint.root_file(name) {
+            draft.files.entry((*name).to_owned()).or_insert(Content::Copied(path));
+        }
     }
 }
 
@@ -79,4 +102,24 @@ pub(crate) fn objects(checkpoint: &Checkpoint, draft: &mut Draft) {
             draft.lost.push(format!("{}: {} = {}", shard.name, object.path, object.value));
         }
     }
+}
+
+/// Lists tensors that lie outside what wraps the model, such as an optimizer's, by the first part of their names.
+pub(crate) fn outside(names: &[String], draft: &mut Draft) {
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    for name in names {
+        let first = name.split('.').next().unwrap_or(name);
+        let count = counts.entry(first).or_default();
+        *count = count.saturating_add(1);
+    }
+    for (first, count) in counts {
+        let many = if count == 1 { "1 tensor that is".to_owned() } else { format!("{count} tensors that are") };
+        draft.lost.push(format!("{first}: {many} not of the model"));
+    }
+}
+
+/// Lists the buffers that are left out because they can be derived.
+pub(crate) fn derived(table: &Table, draft: &mut Draft) {
+    let buffers = table.left_out.iter().filter(|name| canonical::is_derived(name));
+    draft.lost.extend(buffers.map(|name| format!("{name}: it follows from the config")));
 }

@@ -1,18 +1,15 @@
 //! One conversion from its source to its target.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use ckpt::cli::Context;
 use ckpt::document::{Convert, Document, Source, Status, Written};
-use ckpt::facts::dtype::Kind as Meaning;
-use ckpt::facts::{Dtype, Op, Recipe, Tensor};
 use ckpt::layouts::{Checkpoint, Layout};
 use ckpt::plan::read::Reader;
 
 use crate::draft::Draft;
-use crate::kinds::{self, Job};
+use crate::kinds::{self, Job, Kind};
 use crate::options::{Options, refuse};
 use crate::target::{self, Target};
 
@@ -25,16 +22,20 @@ pub(crate) fn run(options: &Options, document: &mut Document, context: &Context)
         return Ok(document.status);
     }
     let path = document.path();
-    let checkpoint = open(options, &path, context)?;
+    let (checkpoint, outside) = open(options, &path, context)?;
     let reader = Reader::new(&checkpoint.pool);
     let out = match &options.out {
         Some(out) => Some(target::of(out, &path, options.inputs.get().copied().unwrap_or(1))?),
         None => None,
     };
-    let one_file = out.as_deref().filter(|out| target::is_file(out)).and_then(Path::file_name);
-    let one_file = one_file.map(|name| name.to_string_lossy().into_owned());
+    let several = options.inputs.get().is_some_and(|&inputs| inputs > 1);
+    let one_file = match &out {
+        Some(out) => target::one_file(out, options.kind(), several)?,
+        None => None,
+    };
     let job = Job { options, context, checkpoint: &checkpoint, reader: &reader, one_file };
     let mut draft = kinds::draft(&job)?;
+    crate::carry::outside(&outside, &mut draft);
     draft.warnings.iter().for_each(|warning| {
         context.warn(warning);
     });
@@ -47,7 +48,7 @@ pub(crate) fn run(options: &Options, document: &mut Document, context: &Context)
     } else {
         Vec::new()
     };
-    let plan = options.dry_run.then(|| draft.plan(&checkpoint.pool));
+    let plan = options.dry_run.then(|| draft.plan(&checkpoint.pool, options.link));
     draft.inferred.sort_by(|a, b| a.key.cmp(&b.key));
     draft.lost.sort();
     let convert = Convert {
@@ -66,8 +67,9 @@ pub(crate) fn run(options: &Options, document: &mut Document, context: &Context)
     Ok(Status::Ok)
 }
 
-/// Opens the source and takes out what is not wanted of it.
-fn open(options: &Options, path: &Path, context: &Context) -> Result<Checkpoint> {
+/// Opens the source and takes out what is not wanted of it. Also returns the names of tensors that lie outside the
+/// model, beside what wraps it.
+fn open(options: &Options, path: &Path, context: &Context) -> Result<(Checkpoint, Vec<String>)> {
     let from = match &context.from {
         Some(name) => match Layout::from_name(name) {
             Some(layout) => Some(layout),
@@ -85,24 +87,10 @@ fn open(options: &Options, path: &Path, context: &Context) -> Result<Checkpoint>
     if checkpoint.tensors.is_empty() {
         return refuse("no tensor is left to convert", "look at the names with `ckpt-inspect --tensors`");
     }
-    Ok(checkpoint)
-}
-
-/// Casts the floating tensors among these; packed weights, integers and scales of one byte stay as they are.
-pub(crate) fn cast(tensors: Vec<Tensor>, to: Option<Dtype>) -> Vec<Tensor> {
-    let Some(to) = to else { return tensors };
-    let floating = |dtype: Dtype| dtype.kind() == Meaning::Float && ckpt::facts::check::castable(dtype, to);
-    tensors
-        .into_iter()
-        .map(|tensor| {
-            if !floating(tensor.recipe.dtype) || tensor.recipe.dtype == to {
-                return tensor;
-            }
-            let shape = tensor.recipe.shape.clone();
-            let recipe = Recipe { dtype: to, shape, op: Op::Cast(Arc::new(tensor.recipe)) };
-            Tensor { recipe, crc32: None, ..tensor }
-        })
-        .collect()
+    // A plain container keeps the names as they are.
+    let plain = matches!(options.kind(), Kind::Safetensors | Kind::Torch);
+    let outside = if plain { Vec::new() } else { ckpt::canonical::unwrap(&mut checkpoint) };
+    Ok((checkpoint, outside))
 }
 
 /// Writes the draft beside the target, proves it and puts it in its place.
@@ -111,7 +99,7 @@ fn write(job: &Job<'_>, draft: &mut Draft, out: &Path) -> Result<Vec<Written>> {
     let target = Target::begin(out, &job.checkpoint.path, options.force)?;
     let folder = target.folder().to_owned();
     let outputs = draft.weights.iter().map(crate::draft::Weights::output).collect::<Result<Vec<_>, _>>()?;
-    let small: u64 = draft.files.values().map(|content| content.size().unwrap_or(0)).sum();
+    let small: u64 = draft.files.values().map(|content| content.size(options.link).unwrap_or(0)).sum();
     let large: u64 = outputs.iter().map(|output| output.size).sum();
     target::room(&folder, small.saturating_add(large))?;
     progress.expect(large);
@@ -133,6 +121,7 @@ fn write(job: &Job<'_>, draft: &mut Draft, out: &Path) -> Result<Vec<Written>> {
         names.sort();
         let list = target::checklist(&folder, &names, jobs, progress)?;
         target::place(&folder.join("checklist.chk"), &crate::draft::Content::Made(list), options.link)?;
+        target::sync_folder(&folder)?;
     }
     let written = listing(&folder)?;
     target.finish(job.one_file.as_deref())?;

@@ -11,6 +11,8 @@ use ckpt::plan::write::Output;
 
 use ckpt::bytes::{Pool, to_u64};
 
+use crate::options::Link;
+
 /// The container of a weight file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
@@ -76,11 +78,11 @@ impl Weights {
 
 impl Content {
     /// Bytes it will take; 0 for a link.
-    pub(crate) fn size(&self) -> std::io::Result<u64> {
+    pub(crate) fn size(&self, link: Link) -> std::io::Result<u64> {
         match self {
             Content::Made(bytes) => Ok(to_u64(bytes.len())),
-            Content::Copied(path) => Ok(std::fs::metadata(path)?.len()),
-            Content::Linked(_) => Ok(0),
+            Content::Linked(_) if link != Link::Copy => Ok(0),
+            Content::Copied(path) | Content::Linked(path) => Ok(std::fs::metadata(path)?.len()),
         }
     }
 }
@@ -92,7 +94,7 @@ impl Draft {
     }
 
     /// The plan as a document shows it, sorted by path. `source` are the files that the recipes stand on.
-    pub(crate) fn plan(&self, source: &Pool) -> Vec<PlannedFile> {
+    pub(crate) fn plan(&self, source: &Pool, link: Link) -> Vec<PlannedFile> {
         let weights = self.weights.iter().map(|weights| PlannedFile {
             path: weights.name.clone(),
             size: weights.output().ok().map(|output| output.size),
@@ -110,7 +112,7 @@ impl Draft {
         });
         let small = self.files.iter().map(|(name, content)| PlannedFile {
             path: name.clone(),
-            size: content.size().ok(),
+            size: content.size(link).ok(),
             from: Some(match content {
                 Content::Made(_) => "generated".to_owned(),
                 Content::Copied(path) | Content::Linked(path) => path.to_string_lossy().into_owned(),

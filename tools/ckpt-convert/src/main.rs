@@ -1,6 +1,7 @@
 //! ckpt-convert: make it that other kind.
 
 mod carry;
+mod cast;
 mod convert;
 mod cut;
 mod draft;

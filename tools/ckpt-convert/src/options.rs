@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use ckpt::archs::llama::infer::ASSUMABLE;
 use ckpt::cli::{self, Context, Example, Glob, KeyValue, Selection, Size, Style, Tool, Usage};
 use ckpt::document::{Document, Status};
 use ckpt::facts::Dtype;
@@ -34,7 +35,7 @@ pub(crate) struct Options {
     pub(crate) out: Option<PathBuf>,
 
     /// Add the small files that are missing beside the weights; no file is replaced
-    #[arg(long, conflicts_with_all = ["out", "dtype", "force", "verify"])]
+    #[arg(long, conflicts_with_all = ["out", "dtype", "force", "verify", "select", "exclude"])]
     pub(crate) in_place: bool,
 
     /// Print the plan and write nothing
@@ -110,6 +111,32 @@ impl Options {
         self.to.unwrap_or(Kind::Hf)
     }
 
+    /// Says no to options that the kind has no use for, before any work.
+    fn fits_kind(&self) -> anyhow::Result<()> {
+        let kind = self.kind();
+        let given: [(&str, bool, &[Kind]); 5] = [
+            ("--in-place", self.in_place, &[Kind::Hf, Kind::Meta]),
+            ("--mp", self.mp.is_some(), &[Kind::Meta]),
+            ("--chat-template", self.chat_template.is_some(), &[Kind::Hf, Kind::Hub]),
+            ("--match-release", self.match_release.is_some(), &[Kind::Hf, Kind::Hub]),
+            ("--assume", !self.assume.is_empty(), &[Kind::Hf, Kind::Hub, Kind::Meta]),
+        ];
+        if let Some((option, _, kinds)) = given.iter().find(|(_, given, kinds)| *given && !kinds.contains(&kind)) {
+            let kinds: Vec<String> = kinds.iter().map(|kind| format!("--to {}", kind.name())).collect();
+            anyhow::bail!(Usage(format!("{option} is for {}, not for --to {}", kinds.join(" and "), kind.name())));
+        }
+        let known = || ASSUMABLE.iter().map(|(key, _)| *key);
+        if let Some(pair) = self.assume.iter().find(|pair| known().all(|key| key != pair.key)) {
+            let known: Vec<&str> = known().collect();
+            let message = format!("--assume {}: nothing of that name is inferred; {} are", pair.key, known.join(", "));
+            anyhow::bail!(Usage(message));
+        }
+        if let Some(name) = &self.match_release {
+            crate::metadata::find_release(name).map_err(Usage)?;
+        }
+        Ok(())
+    }
+
     /// Which tensors are taken.
     pub(crate) fn selection(&self) -> Selection {
         Selection { select: self.select.clone(), exclude: self.exclude.clone() }
@@ -130,6 +157,7 @@ impl Tool for Options {
 
     fn prepare(&self, inputs: &[Document], _context: &Context) -> anyhow::Result<()> {
         let _ = self.inputs.set(inputs.len());
+        self.fits_kind()?;
         let Some(out) = &self.out else {
             if self.in_place || self.dry_run {
                 return Ok(());
@@ -143,7 +171,16 @@ impl Tool for Options {
                 let message = format!("two inputs would both become {}", target.display());
                 anyhow::bail!(Usage(message));
             }
+            crate::target::one_file(&target, self.kind(), inputs.len() > 1)?;
             targets.push(target);
+        }
+        // One input's target must not lie in another input either. With one input its own conversion says so.
+        for target in targets.iter().filter(|_| inputs.len() > 1) {
+            for path in inputs.iter().map(Document::path).filter(|path| path.exists()) {
+                if let Err(error) = crate::target::apart(target, &path) {
+                    anyhow::bail!(Usage(format!("{error:#}")));
+                }
+            }
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -15,6 +16,7 @@ use ckpt::plan::write;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use crate::draft::{Content, Draft, Weights};
+use crate::kinds::Kind;
 use crate::options::{Link, refuse};
 
 /// The target of one input among `inputs`.
@@ -31,10 +33,69 @@ pub(crate) fn of(out: &Path, input: &Path, inputs: usize) -> Result<PathBuf> {
     }
 }
 
-/// Whether the target is one file: its name says so.
-pub(crate) fn is_file(target: &Path) -> bool {
-    let ending = target.extension().and_then(|ending| ending.to_str());
-    matches!(ending, Some("safetensors" | "pth" | "pt" | "bin"))
+/// The name of the one file that the target is, if its own name says that it is a file.
+///
+/// # Errors
+/// A usage error if the name promises another container than will be in it, or a file where a folder is made. Among
+/// several inputs names are those of the inputs, and promise nothing.
+pub(crate) fn one_file(target: &Path, kind: Kind, several: bool) -> Result<Option<String>> {
+    let ending = target.extension().and_then(|ending| ending.to_str()).unwrap_or("");
+    if !["safetensors", "pth", "pt", "bin", "ckpt", "gguf"].contains(&ending) {
+        return Ok(None);
+    }
+    let fits = match kind {
+        Kind::Hf | Kind::Safetensors => ending == "safetensors",
+        Kind::Torch => ["pth", "pt", "bin", "ckpt"].contains(&ending),
+        Kind::Meta | Kind::Hub => false,
+    };
+    if fits {
+        return Ok(target.file_name().map(|name| name.to_string_lossy().into_owned()));
+    }
+    if several {
+        return Ok(None);
+    }
+    let made = match kind {
+        Kind::Hf | Kind::Safetensors => "a directory or a .safetensors file",
+        Kind::Torch => "a directory or a .pth, .pt, .bin or .ckpt file",
+        Kind::Meta | Kind::Hub => "a directory",
+    };
+    Err(Usage(format!("{} cannot be the target: --to {} makes {made}", target.display(), kind.name())).into())
+}
+
+/// Where a path leads, though its last parts may not be there yet.
+fn resolved(path: &Path) -> Result<PathBuf> {
+    let mut rest = Vec::new();
+    for ancestor in path.ancestors() {
+        let here = if ancestor.as_os_str().is_empty() { Path::new(".") } else { ancestor };
+        if let Ok(place) = here.canonicalize() {
+            return Ok(rest.iter().rev().fold(place, |place, name| place.join(name)));
+        }
+        let Some(name) = ancestor.file_name() else { break };
+        rest.push(name);
+    }
+    Err(anyhow::anyhow!("cannot use the folder {}", path.display()))
+}
+
+/// Says no to a target inside a source, or around it. Nothing has been made yet.
+///
+/// # Errors
+/// The refusal; a source or a folder that cannot be found.
+pub(crate) fn apart(target: &Path, source: &Path) -> Result<()> {
+    let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let Some(name) = target.file_name() else {
+        return refuse(format!("{} is no name for a target", target.display()), "name a new directory with --out");
+    };
+    let here = resolved(parent)?.join(name);
+    let source = source.canonicalize().with_context(|| format!("cannot use the source {}", source.display()))?;
+    if here.starts_with(&source) {
+        let message = format!("the target {} lies inside the source, which is never written into", target.display());
+        return refuse(message, "choose a target beside the source");
+    }
+    if source.starts_with(&here) {
+        let message = format!("the target {} holds the source", target.display());
+        return refuse(message, "choose a target beside the source");
+    }
+    Ok(())
 }
 
 /// A target being written. Dropped before [`Target::finish`], it leaves nothing.
@@ -52,23 +113,12 @@ impl Target {
     /// # Errors
     /// If the target exists, lies inside the source or around it, or another conversion is writing it.
     pub(crate) fn begin(target: &Path, source: &Path, force: bool) -> Result<Target> {
+        apart(target, source)?;
         let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let Some(name) = target.file_name() else {
-            return refuse(format!("{} is no name for a target", target.display()), "name a new directory with --out");
-        };
+        let name = target.file_name().unwrap_or_default();
         fs::create_dir_all(parent).with_context(|| format!("cannot make the folder {}", parent.display()))?;
         let place = parent.canonicalize().with_context(|| format!("cannot use the folder {}", parent.display()))?;
         let here = place.join(name);
-        let source = source.canonicalize().with_context(|| format!("cannot use the source {}", source.display()))?;
-        if here.starts_with(&source) {
-            let message =
-                format!("the target {} lies inside the source, which is never written into", target.display());
-            return refuse(message, "choose a target beside the source");
-        }
-        if source.starts_with(&here) {
-            let message = format!("the target {} holds the source", target.display());
-            return refuse(message, "choose a target beside the source");
-        }
         if here.symlink_metadata().is_ok() && !force {
             let message = format!("the target {} exists", target.display());
             return refuse(message, "choose another with --out, or replace it whole with --force");
@@ -124,20 +174,32 @@ impl Drop for Target {
 
 /// Makes the working folder and locks it. One that a dead conversion left is cleared first.
 fn claim(partial: &Path) -> Result<File> {
+    let taken = || {
+        let message = format!("another conversion is writing {}", partial.display());
+        refuse(message, "wait for it to end")
+    };
     if partial.symlink_metadata().is_ok() {
-        if let Ok(left) = File::open(partial)
-            && matches!(left.try_lock(), Err(TryLockError::WouldBlock))
-        {
-            let message = format!("another conversion is writing {}", partial.display());
-            return refuse(message, "wait for it to end");
+        let left = File::open(partial);
+        if left.as_ref().is_ok_and(|left| matches!(left.try_lock(), Err(TryLockError::WouldBlock))) {
+            return taken();
         }
+        // Its lock is held until it is gone, so that of two that find it only one clears it.
         remove(partial);
     }
-    fs::create_dir(partial).with_context(|| format!("cannot make {}", partial.display()))?;
+    match fs::create_dir(partial) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return taken(),
+        made => made.with_context(|| format!("cannot make {}", partial.display()))?,
+    }
     let lock = File::open(partial).with_context(|| format!("cannot open {}", partial.display()))?;
     // File systems without locks work too; two conversions at once then fail at the rename.
-    let _ = lock.try_lock();
-    Ok(lock)
+    if matches!(lock.try_lock(), Err(TryLockError::WouldBlock)) {
+        return taken();
+    }
+    // Between making and locking it another may have cleared it as one that a dead conversion left.
+    let same = partial
+        .symlink_metadata()
+        .is_ok_and(|now| lock.metadata().is_ok_and(|locked| (now.dev(), now.ino()) == (locked.dev(), locked.ino())));
+    if same { Ok(lock) } else { taken() }
 }
 
 fn remove(path: &Path) {
@@ -145,7 +207,7 @@ fn remove(path: &Path) {
     let _ = if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) };
 }
 
-fn sync_folder(path: &Path) -> Result<()> {
+pub(crate) fn sync_folder(path: &Path) -> Result<()> {
     let synced = File::open(path).and_then(|folder| folder.sync_all());
     synced.with_context(|| format!("cannot sync {}", path.display()))
 }

@@ -22,7 +22,7 @@ pub(super) fn draft(job: &Job<'_>) -> Result<Draft> {
         table.arch = canonical.arch;
         table.settle_head(job.reader, progress)?;
     }
-    let tensors = crate::convert::cast(table.tensors, job.options.dtype);
+    let tensors = crate::cast::cast(table.tensors, job.options.dtype, job.checkpoint);
     let (form, stem, ending) = match job.options.kind() {
         Kind::Torch => (Form::Torch, "pytorch_model", "bin"),
         _ => (Form::Safetensors, "model", "safetensors"),

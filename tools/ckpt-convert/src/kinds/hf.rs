@@ -24,18 +24,21 @@ pub(super) fn draft(job: &Job<'_>) -> Result<Draft> {
         let help = "put the params.json of the model beside the weights";
         return refuse("without params.json the number of heads is not known", help);
     }
-    if table.arch.is_some() && job.checkpoint.layout != ckpt::layouts::Layout::Hf {
-        let facts = small::facts(job, &table, tied, &mut draft)?;
-        small::hf(job, &facts, &mut draft)?;
-        carry::texts(job.checkpoint, "Hugging Face's form", &mut draft);
-    } else if is_hf(job.checkpoint) {
+    if is_hf(job.checkpoint) && !from_meta {
         // The same form again: what its files say stays as they say it, and so do the names.
         if says_tied(job.checkpoint) != Some(true) {
             table.tensors.clone_from(&job.checkpoint.tensors);
         }
+        small::nothing_inferred(job)?;
         carry::files(job.checkpoint, &mut draft);
+        carry::beside_file(job.checkpoint, &mut draft);
         small::retype(job, &mut draft);
         small::retemplate(job, &mut draft)?;
+    } else if table.arch.is_some() {
+        let facts = small::facts(job, &table, tied, &mut draft)?;
+        small::hf(job, &facts, &mut draft)?;
+        carry::texts(job.checkpoint, "Hugging Face's form", &mut draft);
+        carry::derived(&table, &mut draft);
     } else {
         let help = "`--to safetensors` and `--to torch` take any model as it is";
         return refuse("the architecture is not known and there is no config.json, so its config cannot be made", help);
@@ -53,16 +56,16 @@ fn says_tied(checkpoint: &Checkpoint) -> Option<bool> {
     checkpoint.params()?.get("tie_word_embeddings").and_then(Value::as_bool)
 }
 
-/// The weight files and their index.
+/// The weight files and their index, but for `--in-place`, which leaves the weights as they lie.
 fn weights(job: &Job<'_>, tensors: Vec<Tensor>, draft: &mut Draft) {
-    let tensors = crate::convert::cast(tensors, job.options.dtype);
+    let tensors = crate::cast::cast(tensors, job.options.dtype, job.checkpoint);
     if let Some(name) = &job.one_file {
         draft.weights.push(Weights { name: name.clone(), form: Form::Safetensors, tensors });
         draft.files.clear();
         return;
     }
     draft.weights = cut(tensors, job.options.max_shard_size.0, "model", "safetensors", Form::Safetensors);
-    if let Some(index) = index(&draft.weights) {
+    if let Some(index) = index(&draft.weights).filter(|_| !job.options.in_place) {
         draft.make("model.safetensors.index.json", index);
     }
 }

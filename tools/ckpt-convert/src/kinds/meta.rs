@@ -33,7 +33,7 @@ const SHIPPED: &[(u64, u64, u64)] = &[
 /// What Meta's format cannot hold, by name; those of reading.
 pub(super) fn draft(job: &Job<'_>) -> Result<Draft> {
     small::holds(job)?;
-    let (table, tied) = job.table()?;
+    let (mut table, tied) = job.table()?;
     let Some(arch) = table.arch else {
         let help = "`--to safetensors` and `--to torch` take any model as it is";
         return refuse("Meta's format is for Llama models, and this is none that is known", help);
@@ -53,7 +53,8 @@ pub(super) fn draft(job: &Job<'_>) -> Result<Draft> {
     let split = Ranks { arch, facts: &facts, ranks };
     complete(&table, facts.layers)?;
     let mut files: Vec<Vec<Tensor>> = (0..ranks).map(|_| Vec::new()).collect();
-    let tensors = crate::convert::cast(table.tensors, job.options.dtype);
+    let tensors = std::mem::take(&mut table.tensors);
+    let tensors = crate::cast::cast(tensors, job.options.dtype, job.checkpoint);
     let embedding = tensors.first().filter(|_| tied).cloned();
     for tensor in tensors {
         split.tensor(&tensor, &mut files)?;
@@ -66,6 +67,7 @@ pub(super) fn draft(job: &Job<'_>) -> Result<Draft> {
     }
     small::meta(job, &facts, ranks, &mut draft)?;
     carry::texts(job.checkpoint, "Meta's form", &mut draft);
+    carry::derived(&table, &mut draft);
     draft.checklist = true;
     carry::objects(job.checkpoint, &mut draft);
     Ok(draft)

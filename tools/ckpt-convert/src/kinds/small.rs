@@ -37,10 +37,6 @@ pub(super) fn facts(job: &Job<'_>, table: &Table, tied: bool, draft: &mut Draft)
     };
     let assume: BTreeMap<String, String> =
         job.options.assume.iter().map(|pair| (pair.key.clone(), pair.value.clone())).collect();
-    if let Some(unknown) = assume.keys().find(|key| !infer::ASSUMABLE.iter().any(|(known, _)| known == key)) {
-        let known: Vec<&str> = infer::ASSUMABLE.iter().map(|(key, _)| *key).collect();
-        return refuse(format!("--assume {unknown}: nothing of that name is inferred"), known.join(", "));
-    }
     let path = checkpoint.path.canonicalize().unwrap_or_else(|_| checkpoint.path.clone());
     let sibling = checkpoint.small_file("config.json", ckpt::facts::limits::JSON)?;
     let sibling = sibling.and_then(|text| serde_json::from_slice::<Value>(&text).ok());
@@ -110,6 +106,20 @@ fn row_norm(job: &Job<'_>, tensor: &Tensor, row: u64) -> Option<f64> {
     Some(squares.sqrt())
 }
 
+/// Refuses what would change small files that go along as they are.
+///
+/// # Errors
+/// The refusal, with the option's name.
+pub(super) fn nothing_inferred(job: &Job<'_>) -> Result<()> {
+    let what = match (job.options.assume.first(), &job.options.match_release) {
+        (Some(pair), _) => format!("--assume {}", pair.key),
+        (None, Some(name)) => format!("--match-release {name}"),
+        (None, None) => return Ok(()),
+    };
+    let message = format!("{what}: the source has a config.json of its own, which is carried, and nothing is inferred");
+    refuse(message, "leave the option out, and change config.json afterwards")
+}
+
 /// The chat template that was asked for.
 fn template(job: &Job<'_>) -> Result<Option<String>> {
     let Some(path) = &job.options.chat_template else { return Ok(None) };
@@ -174,7 +184,7 @@ pub(super) fn hf(job: &Job<'_>, facts: &ModelFacts, draft: &mut Draft) -> Result
                 draft.files.insert(name.to_owned(), Content::Copied(path));
             }
         }
-        return Ok(());
+        return retemplate(job, draft);
     };
     let (json, tokens) = match &found.tokenizer {
         Tokenizer::Tiktoken(ranks) => {
@@ -212,13 +222,15 @@ pub(super) fn meta(job: &Job<'_>, facts: &ModelFacts, ranks: u64, draft: &mut Dr
     let path =
         if from_meta { checkpoint.root_file(&format!("{}params.json", checkpoint.weights.display())) } else { None };
     // As many key and value heads as there are in the rank files: those that several ranks hold count for each.
-    let same_heads = facts.kv_heads >= ranks;
+    let kv_heads = facts.kv_heads.max(ranks.min(facts.heads));
+    let number = |key: &str| checkpoint.params().and_then(|params| params.get(key)?.as_u64());
+    let same_heads = number("n_kv_heads").or_else(|| number("n_heads")) == Some(kv_heads);
     match path {
         Some(path) if same_heads && job.options.assume.is_empty() => {
             draft.files.insert("params.json".to_owned(), Content::Copied(path));
         }
         _ => {
-            let facts = ModelFacts { kv_heads: facts.kv_heads.max(ranks.min(facts.heads)), ..facts.clone() };
+            let facts = ModelFacts { kv_heads, ..facts.clone() };
             let text = metadata::params(&facts).map_err(|cause| Refusal::new(cause, HELP))?;
             draft.make("params.json", text);
             draft.lost.extend(metadata::losses(&facts));

@@ -1,0 +1,41 @@
+//! Which tensors `--dtype` casts: the floating ones, but for those that only tell how packed weights are read.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use ckpt::facts::check::castable;
+use ckpt::facts::dtype::Kind as Meaning;
+use ckpt::facts::{Dtype, Op, Recipe, Tensor};
+use ckpt::layouts::Checkpoint;
+
+/// How the last part of a scale's name ends, in compressed-tensors, block-wise FP8, GPTQ, AWQ and bitsandbytes. A norm
+/// of torchtune ends so too; it stands beside no packed weight.
+const SCALES: &[&str] = &["scale", "scales", "scale_inv", "zero_point", "absmax", "quant_map"];
+
+/// Casts the floating tensors of a checkpoint; packed weights, their scales and integers stay as they are.
+pub(crate) fn cast(tensors: Vec<Tensor>, to: Option<Dtype>, checkpoint: &Checkpoint) -> Vec<Tensor> {
+    let Some(to) = to else { return tensors };
+    let quantized = checkpoint.params().and_then(|params| params.get("quantization_config")).is_some();
+    let module = |tensor: &Tensor| tensor.name.rsplit_once('.').map_or("", |(module, _)| module).to_owned();
+    let is_packed = |tensor: &&Tensor| !castable(tensor.recipe.dtype, to) && tensor.recipe.dtype != Dtype::Bool;
+    let packed: HashSet<String> = tensors.iter().filter(is_packed).map(module).collect();
+    let is_scale = |tensor: &Tensor| {
+        let own = tensor.name.rsplit('.').next().unwrap_or("");
+        SCALES.iter().any(|ending| own.ends_with(ending)) && (quantized || packed.contains(&module(tensor)))
+    };
+    let wanted = |tensor: &Tensor| {
+        let dtype = tensor.recipe.dtype;
+        dtype.kind() == Meaning::Float && castable(dtype, to) && dtype != to && !is_scale(tensor)
+    };
+    tensors
+        .into_iter()
+        .map(|tensor| {
+            if !wanted(&tensor) {
+                return tensor;
+            }
+            let shape = tensor.recipe.shape.clone();
+            let recipe = Recipe { dtype: to, shape, op: Op::Cast(Arc::new(tensor.recipe)) };
+            Tensor { recipe, crc32: None, ..tensor }
+        })
+        .collect()
+}
