@@ -266,6 +266,12 @@ pub fn open(path: &Path, from: Option<Layout>, jobs: usize) -> Result<Checkpoint
         checkpoint.findings.push(finding);
     }
     check_recipes(&mut checkpoint);
+    // However far it came: what has not been given its name was not finished.
+    let place = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    if place.file_name().is_some_and(|name| tree::is_partial(&name.to_string_lossy())) {
+        let message = "this is an unfinished conversion; convert again, or remove it";
+        checkpoint.findings.insert(0, Finding::new(Id::PartialLeft, message));
+    }
     Ok(checkpoint)
 }
 

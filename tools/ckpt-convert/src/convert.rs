@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use ckpt::cli::Context;
 use ckpt::document::{Convert, Document, Source, Status, Written};
+use ckpt::facts::{Finding, Id};
 use ckpt::layouts::{Checkpoint, Layout};
 use ckpt::plan::read::Reader;
 
@@ -78,6 +79,9 @@ fn open(options: &Options, path: &Path, context: &Context) -> Result<(Checkpoint
         None => None,
     };
     let mut checkpoint = ckpt::layouts::open(path, from, context.jobs.get())?;
+    // An unfinished small file of an earlier `--in-place` is cleared by this one.
+    let ours = |finding: &Finding| options.in_place && finding.id == Id::PartialLeft && finding.file.is_some();
+    checkpoint.findings.retain(|finding| !ours(finding));
     if let Some(damage) = checkpoint.damage() {
         return Err(damage.clone().into());
     }
@@ -111,7 +115,7 @@ fn write(job: &Job<'_>, draft: &mut Draft, out: &Path) -> Result<Vec<Written>> {
     }
     if let Some(file) = job.checkpoint.pool.changed() {
         let message = "the file changed while it was being converted";
-        let finding = ckpt::facts::Finding::new(ckpt::facts::Id::FileChanged, message);
+        let finding = Finding::new(Id::FileChanged, message);
         return Err(finding.in_file(job.checkpoint.pool.name(file)).into());
     }
     target::prove(&folder, &draft.weights, job.reader, options.verify, jobs, progress)?;
@@ -130,10 +134,13 @@ fn write(job: &Job<'_>, draft: &mut Draft, out: &Path) -> Result<Vec<Written>> {
 
 /// Adds those small files of the draft that the source does not have.
 fn in_place(job: &Job<'_>, draft: &mut Draft) -> Result<Vec<Written>> {
-    let root = job.checkpoint.root().to_owned();
+    let root = job.checkpoint.root();
+    let root = if root.as_os_str().is_empty() { Path::new(".") } else { root };
+    let _lock = target::lock(root)?;
     let mut written = Vec::new();
     for (name, content) in &draft.files {
         let path = root.join(name);
+        target::clear(&path);
         if path.symlink_metadata().is_ok() || matches!(content, crate::draft::Content::Linked(_)) {
             continue;
         }

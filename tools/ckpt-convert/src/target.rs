@@ -123,10 +123,7 @@ impl Target {
             let message = format!("the target {} exists", target.display());
             return refuse(message, "choose another with --out, or replace it whole with --force");
         }
-        let mut hidden = std::ffi::OsString::from(".");
-        hidden.push(name);
-        hidden.push(".ckpt-partial");
-        let partial = place.join(hidden);
+        let partial = working(&here);
         let lock = claim(&partial)?;
         Ok(Target { target: here, partial, force, lock: Some(lock) })
     }
@@ -170,6 +167,31 @@ impl Drop for Target {
             remove(&self.partial);
         }
     }
+}
+
+/// The name under which a target is written.
+fn working(target: &Path) -> PathBuf {
+    let mut hidden = std::ffi::OsString::from(".");
+    hidden.push(target.file_name().unwrap_or_default());
+    hidden.push(".ckpt-partial");
+    target.with_file_name(hidden)
+}
+
+/// Locks a folder that small files are added to, for as long as the answer lives.
+///
+/// # Errors
+/// If another conversion adds to it.
+pub(crate) fn lock(folder: &Path) -> Result<File> {
+    let lock = File::open(folder).with_context(|| format!("cannot open {}", folder.display()))?;
+    if matches!(lock.try_lock(), Err(TryLockError::WouldBlock)) {
+        return refuse(format!("another conversion adds to {}", folder.display()), "wait for it to end");
+    }
+    Ok(lock)
+}
+
+/// Removes what an earlier conversion left of a small file that it was adding.
+pub(crate) fn clear(path: &Path) {
+    remove(&working(path));
 }
 
 /// Makes the working folder and locks it. One that a dead conversion left is cleared first.
@@ -298,11 +320,7 @@ pub(crate) fn place(path: &Path, content: &Content, link: Link) -> Result<()> {
 /// Adds a small file beside others that stay: written under a working name, so that nothing half-written ever has
 /// the real one, and never over an existing file.
 pub(crate) fn add(path: &Path, content: &Content, link: Link) -> Result<()> {
-    let mut hidden = std::ffi::OsString::from(".");
-    hidden.push(path.file_name().unwrap_or_default());
-    hidden.push(".ckpt-partial");
-    let partial = path.with_file_name(hidden);
-    remove(&partial);
+    let partial = working(path);
     let put = place(&partial, content, link).and_then(|()| {
         let renamed = renameat_with(CWD, &partial, CWD, path, RenameFlags::NOREPLACE);
         renamed.with_context(|| format!("cannot make {}", path.display()))
