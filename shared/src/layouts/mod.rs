@@ -256,11 +256,6 @@ pub fn open(path: &Path, from: Option<Layout>, jobs: usize) -> Result<Checkpoint
     } else {
         directory::read_file(Checkpoint::new(path, Layout::File, tree::single(path, &data)), jobs)
     };
-    let own = path.file_name().unwrap_or_default().to_string_lossy();
-    if tree::is_partial(&own) {
-        let message = "this is an unfinished conversion; convert again, or remove it";
-        checkpoint.findings.push(Finding::new(Id::PartialLeft, message));
-    }
     if checkpoint.tensors.is_empty() && checkpoint.damage().is_none() {
         let finding = nothing::finding(&checkpoint);
         checkpoint.findings.push(finding);
