@@ -1,5 +1,6 @@
 //! Hugging Face: `model.safetensors`, or shards with an index; `pytorch_model.bin` likewise; `config.json`.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use super::{Checkpoint, Family, directory, index, names, shards};
@@ -65,7 +66,9 @@ fn also(checkpoint: &Checkpoint) -> Vec<String> {
 
 /// Weight files on top that neither name nor index brings in.
 fn strays(checkpoint: &mut Checkpoint, used: &[FileId]) {
-    let format = used.first().map(|file| checkpoint.pool.name(*file).ends_with(".safetensors"));
+    let first = used.first();
+    let used: HashSet<FileId> = used.iter().copied().collect();
+    let format = first.map(|file| checkpoint.pool.name(*file).ends_with(".safetensors"));
     for (place, entry) in checkpoint.files.iter().enumerate() {
         let same_kind = Some(entry.name.ends_with(".safetensors")) == format;
         if names::is_hf_weights(&entry.name)

@@ -72,10 +72,20 @@ pub(super) fn params(checkpoint: &Checkpoint) -> Option<&Value> {
     Some(value.get("model").filter(|inner| inner.is_object()).unwrap_or(value))
 }
 
+/// The family whose names these are. Where `params.json` is Llama's and nearly all names are, a tensor that is missing or
+/// one too many is what is wrong with a Llama, and does not make it another model.
 fn family(checkpoint: &Checkpoint) -> Option<Family> {
-    let found = directory::by_names(checkpoint).filter(|family| family.naming == Naming::Meta)?;
-    let from = checkpoint.config.as_ref().map_or_else(|| found.from.clone(), |config| config.name.clone());
-    Some(Family { from, ..found })
+    let from = |names: String| checkpoint.config.as_ref().map_or(names, |config| config.name.clone());
+    if let Some(found) = directory::by_names(checkpoint).filter(|family| family.naming == Naming::Meta) {
+        return Some(Family { from: from(found.from.clone()), ..found });
+    }
+    let params = params(checkpoint)?;
+    let is_llama = ["dim", "n_layers", "n_heads"].iter().all(|key| params.get(key).is_some_and(Value::is_u64))
+        && llama::infer::foreign(params).is_none();
+    let known = |name: &str| llama::LLAMA.find(Naming::Meta, name).is_some();
+    let unknown = checkpoint.tensors.iter().filter(|tensor| !known(&tensor.name)).count();
+    let nearly = unknown.saturating_mul(10) < checkpoint.tensors.len();
+    (is_llama && nearly).then(|| Family { arch: &llama::LLAMA, naming: Naming::Meta, from: from(String::new()) })
 }
 
 /// How many ranks there should be follows from a tensor that is split by columns: its rows are whole everywhere.

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 pub use config::{config_dtype, from_config};
 pub use label::of as model_name;
-pub use params::from_params;
+pub use params::{foreign, from_params};
 
 use super::facts::{Generation, ModelFacts};
 use crate::facts::{Dtype, Finding, Id};

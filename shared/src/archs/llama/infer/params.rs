@@ -17,6 +17,11 @@ const FOREIGN: [(&str, &str); 4] = [
     ("moe", "a mixture of experts (Mixtral)"),
 ];
 
+/// The key of a `params.json` that says it is another family's, and what that is.
+pub fn foreign(params: &Value) -> Option<(&'static str, &'static str)> {
+    FOREIGN.into_iter().find(|(key, _)| params.get(key).is_some_and(|value| !value.is_null()))
+}
+
 /// The facts of a model in Meta's layout, from `params.json` (bare, or wrapped in `model`) and the weights.
 ///
 /// # Errors
@@ -25,7 +30,7 @@ const FOREIGN: [(&str, &str); 4] = [
 /// families.
 pub fn from_params(params: &Value, evidence: &Evidence<'_>) -> Result<Inference, Finding> {
     let params = params.get("model").filter(|inner| inner.is_object()).unwrap_or(params);
-    if let Some((key, what)) = FOREIGN.iter().find(|(key, _)| params.get(key).is_some_and(|value| !value.is_null())) {
+    if let Some((key, what)) = foreign(params) {
         return Err(Finding::new(Id::Unsupported, format!("{key} says that this is {what}")).in_file(FILE));
     }
     let dim = needed(params, FILE, "dim")?;
