@@ -16,18 +16,18 @@ fn blocks(text: &str) -> Vec<String> {
     text.split("```sh run\n").skip(1).map(|rest| rest.split("```").next().expect("a block").to_owned()).collect()
 }
 
-#[test]
-fn commands_run_as_they_stand() {
-    let text = std::fs::read_to_string(ckpt_tests::tree().join("README.md")).expect("a README");
-    let blocks = blocks(&text);
-    assert!(blocks.len() >= 4, "only {} blocks are marked", blocks.len());
+/// A room in which the models lie that the pages speak of.
+fn room() -> Room {
     let room = Room::new("hf-tiny tiny-llama2 tiny-llama3");
     for (name, fixture) in STAND_INS {
         let made = room.run(&format!("mkdir -p \"$(dirname {name})\" && cp -r {fixture} {name}"));
         assert_eq!(made.code, 0, "{}", made.stderr);
     }
-    // One of the runs is damaged, so that there is something to find.
-    assert_eq!(room.run("cp -r hf-tiny runs/broken && rm runs/broken/*-of-*.safetensors").code, 0);
+    room
+}
+
+/// Runs the marked blocks of a page. Returns what they printed.
+fn run(room: &Room, blocks: &[String]) -> String {
     let answers: Vec<_> = blocks
         .iter()
         .map(|block| {
@@ -37,7 +37,27 @@ fn commands_run_as_they_stand() {
         })
         .collect();
     room.check_documents(&answers).unwrap_or_else(|wrong| panic!("{wrong}"));
-    let said: Vec<&str> = answers.iter().map(|answer| answer.stdout.as_str()).collect();
-    assert!(said.concat().contains("no: it would have failed at the save"));
-    assert!(said.concat().contains("shard-missing"));
+    answers.iter().map(|answer| answer.stdout.as_str()).collect()
+}
+
+#[test]
+fn commands_of_convert_run_as_they_stand() {
+    let text = std::fs::read_to_string(ckpt_tests::tree().join("tools/ckpt-convert/README.md")).expect("a README");
+    let blocks = blocks(&text);
+    assert!(blocks.len() >= 4, "only {} blocks are marked", blocks.len());
+    let said = run(&room(), &blocks);
+    assert!(said.contains("rope_scaling.factor 32") && said.contains(r#"["checked-hf","ok","Llama3.2-1B""#), "{said}");
+}
+
+#[test]
+fn commands_run_as_they_stand() {
+    let text = std::fs::read_to_string(ckpt_tests::tree().join("README.md")).expect("a README");
+    let blocks = blocks(&text);
+    assert!(blocks.len() >= 4, "only {} blocks are marked", blocks.len());
+    let room = room();
+    // One of the runs is damaged, so that there is something to find.
+    assert_eq!(room.run("cp -r hf-tiny runs/broken && rm runs/broken/*-of-*.safetensors").code, 0);
+    let said = run(&room, &blocks);
+    assert!(said.contains("no: it would have failed at the save"));
+    assert!(said.contains("shard-missing"));
 }

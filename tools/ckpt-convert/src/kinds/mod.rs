@@ -26,9 +26,9 @@ pub(crate) enum Kind {
     Meta,
     /// Hugging Face's hub layout of a Meta download: config and tokenizer on top, weights under original/
     Hub,
-    /// The tensors alone as safetensors, names as they are
+    /// Safetensors, names as they are, whatever the model
     Safetensors,
-    /// The tensors alone as torch.save writes them, names as they are
+    /// What torch.save writes, names as they are, whatever the model
     Torch,
 }
 
