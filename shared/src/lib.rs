@@ -3,7 +3,7 @@
 //!
 //! Modules stand on floors, and each uses only floors below its own (a test holds that); `shared/README.md` is
 //! the map. 0 [`facts`] · 1 [`bytes`] · 2 [`formats`], [`archs`], [`tokenizers`], [`digests`] · 3 [`layouts`] ·
-//! 4 [`plan`], [`canonical`], [`manifests`] · 5 [`document`], [`cli`].
+//! 4 [`plan`], [`canonical`], [`quantized`], [`manifests`] · 5 [`document`], [`cli`].
 
 #![cfg_attr(
     test,
@@ -31,4 +31,5 @@ pub mod formats;
 pub mod layouts;
 pub mod manifests;
 pub mod plan;
+pub mod quantized;
 pub mod tokenizers;

@@ -82,10 +82,28 @@ fn open(options: &Options, path: &Path, context: &Context) -> Result<Checkpoint>
     let wanted = options.selection();
     checkpoint.tensors.retain(|tensor| wanted.admits(&tensor.name));
     checkpoint.replicas.retain(|replica| wanted.admits(&replica.tensor));
+    if let Some(dtype) = options.dequantize {
+        let config = checkpoint.config.as_ref().map(|config| &config.value);
+        let plain = ckpt::quantized::dequantized(&checkpoint.tensors, config)?;
+        checkpoint.tensors = plain.into_iter().map(|tensor| made(tensor, dtype)).collect();
+    }
     if checkpoint.tensors.is_empty() {
         return refuse("no tensor is left to convert", "look at the names with `ckpt-inspect --tensors`");
     }
     Ok(checkpoint)
+}
+
+/// A weight that was unpacked, rounded once to the dtype asked for. Others stay as they are.
+fn made(tensor: Tensor, dtype: Dtype) -> Tensor {
+    fn unpacks(recipe: &Recipe) -> bool {
+        match &recipe.op {
+            Op::Unpack { .. } => true,
+            Op::Reshape(of) | Op::Transpose(of, ..) => unpacks(of),
+            _ => false,
+        }
+    }
+    let unpacked = unpacks(&tensor.recipe);
+    if unpacked { cast(vec![tensor.clone()], Some(dtype)).pop().unwrap_or(tensor) } else { tensor }
 }
 
 /// Casts the floating tensors among these; packed weights, integers and scales of one byte stay as they are.
