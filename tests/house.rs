@@ -20,6 +20,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("plan", 4),
     ("canonical", 4),
     ("manifests", 4),
+    ("quantized", 4),
     ("document", 5),
     ("cli", 5),
 ];

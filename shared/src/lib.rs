@@ -3,7 +3,7 @@
 //!
 //! Modules stand on floors, and each uses only floors below its own (a test holds that); `shared/README.md` is
 //! the map. 0 [`facts`] · 1 [`bytes`] · 2 [`formats`], [`archs`], [`tokenizers`], [`digests`] · 3 [`layouts`] ·
-//! 4 [`plan`], [`canonical`], [`manifests`] · 5 [`document`], [`cli`].
+//! 4 [`plan`], [`canonical`], [`quantized`], [`manifests`] · 5 [`document`], [`cli`].
 
 #![cfg_attr(
     test,
@@ -14,6 +14,7 @@
         clippy::cast_possible_wrap,
         clippy::cast_sign_loss,
         clippy::cast_precision_loss,
+        clippy::float_cmp,
         clippy::ptr_arg,
         clippy::too_many_lines,
         reason = "a test that overflows or indexes wrongly fails, which is what it is for"
@@ -31,4 +32,5 @@ pub mod formats;
 pub mod layouts;
 pub mod manifests;
 pub mod plan;
+pub mod quantized;
 pub mod tokenizers;

@@ -86,8 +86,39 @@ pub enum Op {
     },
     /// Another dtype, rounded to nearest even.
     Cast(Arc<Recipe>),
+    /// The F32 values that packed or scaled ones stand for.
+    Unpack {
+        /// How.
+        scheme: Scheme,
+        /// The stored values, rows by columns.
+        stored: Arc<Recipe>,
+        /// Their scales.
+        scale: Arc<Recipe>,
+    },
     /// No data: meta device, a placeholder. Holds why.
     Absent(String),
+}
+
+/// How stored values and scales make a weight of rows by columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    /// Each value times the scale of its block; scales stand in rows and columns of blocks.
+    Scaled {
+        /// Rows of a block, in elements.
+        rows: u64,
+        /// Columns of a block, in elements.
+        columns: u64,
+    },
+    /// Unsigned integers of so many bits, the lowest bits of a 32-bit word first, along the columns: minus half their
+    /// range, times the scale of their group (`pack_to_int32` of compressed-tensors).
+    Packed {
+        /// Bits of a value: 2, 4 or 8.
+        bits: u32,
+        /// Columns of a group.
+        group: u64,
+    },
+    /// Two E2M1 values a byte, the low half first, sixteen bytes to one E8M0 scale (OCP MX, as gpt-oss stores it).
+    Mxfp4,
 }
 
 /// A part of a [`Op::Tiles`] value.
@@ -171,6 +202,7 @@ impl Recipe {
             | Op::Transpose(of, ..)
             | Op::Rows { of, .. }
             | Op::Cast(of) => of.absent(),
+            Op::Unpack { stored, scale, .. } => stored.absent().or_else(|| scale.absent()),
         }
     }
 }

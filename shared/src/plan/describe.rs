@@ -29,6 +29,7 @@ pub fn describe(recipe: &Recipe, pool: &Pool) -> String {
             format!("rotary({}, {order}, head {head_dim})", inner(of))
         }
         Op::Cast(of) => format!("cast({}, {} to {})", inner(of), of.dtype, recipe.dtype),
+        Op::Unpack { scheme, stored, scale } => format!("unpack({}, {}, {scheme:?})", inner(stored), inner(scale)),
         Op::ByteSwap(of) => format!("byteswap({})", inner(of)),
         Op::Conj(of) => format!("conj({})", inner(of)),
         Op::Neg(of) => format!("neg({})", inner(of)),

@@ -11,6 +11,7 @@ pub mod describe;
 pub mod digest;
 mod gather;
 pub mod read;
+mod unpack;
 pub mod write;
 
 #[cfg(test)]

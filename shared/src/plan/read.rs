@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail};
 use super::blocks::{Block, Blocks};
 use super::cast;
 use super::gather::{Dest, dense, gather, packed};
+use super::unpack;
 use crate::bytes::{Pool, to_usize};
 use crate::facts::recipe::{RotaryOrder, Tile};
 use crate::facts::{FileId, Finding, Id, Op, Progress, Recipe};
@@ -119,6 +120,11 @@ impl<'a> Reader<'a> {
             Op::Reshape(of) => whole(size, item, dest, |out| self.reshaped(recipe, of, start, size, out)),
             Op::Rows { of, head_dim, order } => self.rows(of, *head_dim, *order, start, size, dest),
             Op::Cast(of) => whole(size, item, dest, |out| self.converted(of, recipe, start, size, out)),
+            Op::Unpack { scheme, stored, scale } => whole(size, item, dest, |out| {
+                let fetch =
+                    |of: &Recipe, start: &[u64], size: &[u64], out: &mut [u8]| self.packed_box(of, start, size, out);
+                unpack::unpack(&fetch, *scheme, stored, scale, start, size, out)
+            }),
             Op::ByteSwap(of) => whole(size, item, dest, |out| {
                 self.packed_box(of, start, size, out)?;
                 cast::swap(recipe.dtype, out);

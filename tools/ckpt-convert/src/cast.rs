@@ -1,4 +1,5 @@
-//! Which tensors `--dtype` casts: the floating ones, but for those that only tell how packed weights are read.
+//! Which tensors are cast: by `--dtype` the floating ones, but for those that only tell how packed weights are read;
+//! by `--dequantize` those that were packed.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -33,9 +34,25 @@ pub(crate) fn cast(tensors: Vec<Tensor>, to: Option<Dtype>, checkpoint: &Checkpo
             if !wanted(&tensor) {
                 return tensor;
             }
-            let shape = tensor.recipe.shape.clone();
-            let recipe = Recipe { dtype: to, shape, op: Op::Cast(Arc::new(tensor.recipe)) };
-            Tensor { recipe, crc32: None, ..tensor }
+            rounded(tensor, to)
         })
         .collect()
+}
+
+fn rounded(tensor: Tensor, to: Dtype) -> Tensor {
+    let shape = tensor.recipe.shape.clone();
+    let recipe = Recipe { dtype: to, shape, op: Op::Cast(Arc::new(tensor.recipe)) };
+    Tensor { recipe, crc32: None, ..tensor }
+}
+
+/// A weight that was unpacked, rounded once to the dtype asked for. Others stay as they are.
+pub(crate) fn unpacked(tensor: Tensor, to: Dtype) -> Tensor {
+    fn unpacks(recipe: &Recipe) -> bool {
+        match &recipe.op {
+            Op::Unpack { .. } => true,
+            Op::Reshape(of) | Op::Transpose(of, ..) => unpacks(of),
+            _ => false,
+        }
+    }
+    if unpacks(&tensor.recipe) && to != tensor.recipe.dtype { rounded(tensor, to) } else { tensor }
 }

@@ -9,6 +9,7 @@ use ckpt::facts::{Finding, Id};
 use ckpt::layouts::{Checkpoint, Layout};
 use ckpt::plan::read::Reader;
 
+use crate::cast;
 use crate::draft::Draft;
 use crate::kinds::{self, Job, Kind};
 use crate::options::{Options, refuse};
@@ -88,6 +89,11 @@ fn open(options: &Options, path: &Path, context: &Context) -> Result<(Checkpoint
     let wanted = options.selection();
     checkpoint.tensors.retain(|tensor| wanted.admits(&tensor.name));
     checkpoint.replicas.retain(|replica| wanted.admits(&replica.tensor));
+    if let Some(dtype) = options.dequantize {
+        let config = checkpoint.config.as_ref().map(|config| &config.value);
+        let plain = ckpt::quantized::dequantized(&checkpoint.tensors, config)?;
+        checkpoint.tensors = plain.into_iter().map(|tensor| cast::unpacked(tensor, dtype)).collect();
+    }
     if checkpoint.tensors.is_empty() {
         return refuse("no tensor is left to convert", "look at the names with `ckpt-inspect --tensors`");
     }

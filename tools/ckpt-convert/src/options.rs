@@ -50,6 +50,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "DTYPE", value_parser = dtype, help_heading = "Weights")]
     pub(crate) dtype: Option<Dtype>,
 
+    /// Undo the quantisation of the weights: to BF16, or to the dtype given
+    #[arg(long, value_name = "DTYPE", value_parser = dtype, num_args = 0..=1, require_equals = true, default_missing_value = "BF16", help_heading = "Weights")]
+    pub(crate) dequantize: Option<Dtype>,
+
     /// Let finite values become infinite where --dtype cannot hold them
     #[arg(long, help_heading = "Weights")]
     pub(crate) allow_overflow: bool,

@@ -134,7 +134,8 @@ pub(crate) fn file_of(recipe: &Recipe) -> Option<FileId> {
         | Op::Reshape(of)
         | Op::Transpose(of, ..)
         | Op::Rows { of, .. }
-        | Op::Cast(of) => file_of(of),
+        | Op::Cast(of)
+        | Op::Unpack { stored: of, .. } => file_of(of),
     }
 }
 

@@ -146,11 +146,16 @@ pub(super) fn retemplate(job: &Job<'_>, draft: &mut Draft) -> Result<()> {
     Ok(())
 }
 
-/// A `config.json` that is carried along tells the dtype that the weights now have.
+/// A `config.json` that is carried along tells the dtype that the weights now have, and no quantisation they no longer
+/// have.
 pub(super) fn retype(job: &Job<'_>, draft: &mut Draft) {
-    let (Some(dtype), Some(config)) = (job.options.dtype, &job.checkpoint.config) else { return };
+    let dtype = job.options.dtype.or(job.options.dequantize);
+    let (Some(dtype), Some(config)) = (dtype, &job.checkpoint.config) else { return };
     let mut value = config.value.clone();
     let Some(fields) = value.as_object_mut() else { return };
+    if job.options.dequantize.is_some() {
+        fields.shift_remove("quantization_config");
+    }
     let key = if fields.contains_key("dtype") { "dtype" } else { "torch_dtype" };
     fields.insert(key.to_owned(), dtype.torch().into());
     draft.make("config.json", metadata::text(&value));

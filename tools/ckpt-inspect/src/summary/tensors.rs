@@ -35,6 +35,6 @@ fn place(recipe: &Recipe) -> (Option<ckpt::facts::FileId>, Option<u64>) {
             (place(of).0, None)
         }
         Op::Slice { of, .. } | Op::Rows { of, .. } => (place(of).0, None),
-        Op::Literal(_) | Op::Tiles(_) | Op::Absent(_) => (None, None),
+        Op::Literal(_) | Op::Tiles(_) | Op::Unpack { .. } | Op::Absent(_) => (None, None),
     }
 }
