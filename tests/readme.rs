@@ -36,7 +36,7 @@ fn run(room: &Room, blocks: &[String]) -> String {
             answer
         })
         .collect();
-    room.check_documents(&answers).unwrap_or_else(|wrong| panic!("{wrong}"));
+    room.check_documents(&answers).expect("documents of the schema");
     answers.iter().map(|answer| answer.stdout.as_str()).collect()
 }
 
