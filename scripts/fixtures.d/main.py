@@ -9,6 +9,7 @@ import llama
 import safetensors_files
 import torch
 import torch_files
+import training_files
 
 HOME = pathlib.Path(__file__).resolve().parents[2] / "tests" / "fixtures"
 
@@ -18,6 +19,7 @@ PARTS = {
     "tiny-llama2": llama.make_llama2,
     "hf-tiny": hf_files.make,
     "torch": torch_files.make,
+    "training": training_files.make,
     "safetensors": safetensors_files.make,
     "safetensors-bad": safetensors_files.make_bad,
 }

@@ -12,6 +12,7 @@ use crate::archs::{ARCHS, Arch, Change, Match, Naming, Need, Size};
 use crate::bytes::work;
 use crate::facts::recipe::{RotaryOrder, Tile};
 use crate::facts::{Finding, Id, Op, Progress, Recipe, Tensor};
+use crate::layouts::training::{Keys, is_progress};
 use crate::layouts::{Checkpoint, Family};
 use crate::plan::compare;
 use crate::plan::read::Reader;
@@ -22,7 +23,9 @@ const WRAPPERS: &[&str] = &[
     "_orig_mod.",
     "state_dict.",
     "state_dict.model.",
+    "state_dict.net.",
     "model.",
+    "net.",
     "app.model.",
     "model_state_dict.",
     "module._orig_mod.",
@@ -163,6 +166,49 @@ pub fn stored(checkpoint: &Checkpoint) -> Table {
         }
     }
     Table { arch: None, tensors, left_out: Vec::new(), repeated: 1, notes: Vec::new() }
+}
+
+/// Keys under which training loops save the model beside the rest of their state.
+const DICTIONARIES: &[&str] = &["state_dict.", "model_state_dict.", "model.", "module."];
+
+/// The model's part of a checkpoint under stored names, and the wrapper's prefix that was taken off them.
+///
+/// The rule: what lies under a key of training state (`optimizer`, `lr_schedulers` …) is no part of the model, unless the
+/// file holds nothing else. Where such state or a step lies beside the weights, the file is a training loop's
+/// dictionary, and the key that all weights have in common goes: the wrapper after which the names are a known
+/// family's, or else the first key alone.
+pub fn weights(checkpoint: &Checkpoint) -> (Table, Option<&'static str>) {
+    let mut table = stored(checkpoint);
+    let keys = Keys::of(checkpoint);
+    let objects = checkpoint.shards.iter().flat_map(|shard| &shard.objects);
+    let in_objects = objects.into_iter().any(|object| keys.holds(&object.path) || is_progress(&object.path));
+    let (state, model): (Vec<Tensor>, Vec<Tensor>) =
+        std::mem::take(&mut table.tensors).into_iter().partition(|tensor| keys.holds(&tensor.name));
+    if model.is_empty() {
+        table.tensors = state;
+        return (table, None);
+    }
+    let is_dictionary = in_objects || !state.is_empty();
+    table.tensors = model;
+    let wrapper = if is_dictionary { common_wrapper(&table.tensors) } else { None };
+    for tensor in &mut table.tensors {
+        if let Some(own) = wrapper.and_then(|wrapper| tensor.name.strip_prefix(wrapper)) {
+            tensor.name = own.to_owned();
+        }
+    }
+    (table, wrapper)
+}
+
+/// The wrapper that all names have in common, if there is one.
+fn common_wrapper(tensors: &[Tensor]) -> Option<&'static str> {
+    let all = |wrapper: &str| tensors.iter().all(|tensor| tensor.name.starts_with(wrapper));
+    let known = |wrapper: &str| {
+        let names = || tensors.iter().filter_map(|tensor| tensor.name.strip_prefix(wrapper));
+        let schemes = [Naming::Hf, Naming::Meta];
+        ARCHS.iter().any(|arch| schemes.iter().any(|naming| arch.recognises(*naming, names())))
+    };
+    let candidates = || WRAPPERS.iter().copied().filter(|wrapper| all(wrapper));
+    candidates().find(|wrapper| known(wrapper)).or_else(|| DICTIONARIES.iter().copied().find(|key| all(key)))
 }
 
 /// Copies of one tensor in several ranks must be equal to the bit.

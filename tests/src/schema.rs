@@ -232,6 +232,7 @@ struct Tokenizer {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Training {
+    form: Option<String>,
     #[serde(deserialize_with = "null")]
     step: Option<u64>,
     #[serde(deserialize_with = "null")]

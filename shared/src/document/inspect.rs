@@ -9,7 +9,8 @@ use serde_json::{Map, Value};
 /// What a checkpoint is. Fields that are not known are null; the last five are there when asked for.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Inspect {
-    /// How the files lie: `hf`, `meta`, `file` …
+    /// How the files lie: `hf`, `meta`, `file` …; `run` for a folder whose steps are the document's children: figures are
+    /// then each step's own.
     pub layout: String,
     /// Container formats found, sorted: `safetensors`, `torch-zip` …
     pub formats: Vec<String>,
@@ -178,6 +179,9 @@ pub struct Tokenizer {
 /// Training state: what a resumed run would find.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Training {
+    /// The form it is saved in: `hf-trainer`, `accelerate`, `lightning`, `torchtune`, `dcp`, or `file` for a script's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub form: Option<String>,
     /// Optimizer steps done.
     pub step: Option<u64>,
     /// Epochs done.

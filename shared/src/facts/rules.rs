@@ -131,6 +131,13 @@ rules! {
     TokenizerNotMeta      "tokenizer-not-meta"      Warning Structure "Meta's form cannot express the tokenizer; it is carried as it is";
     InstructUnknown       "instruct-unknown"        Warning Structure "nothing tells whether the model is a base model or tuned for dialogue; it is taken for a base model";
     TokenizerVocab        "tokenizer-vocab"         Error   Structure "the tokenizer has more tokens than the embedding has rows";
+    // Training state, and the steps of a run.
+    SaveIncomplete        "save-incomplete"         Error   Structure "a save was broken off: what its program writes last is missing";
+    StepIncomplete        "step-incomplete"         Warning Structure "a step of the run is incomplete, and an older one is taken";
+    TrainingPartial       "training-partial"        Warning Structure "some but not all parts of a training state are there";
+    TrainingModelOnly     "training-model-only"     Note    Structure "a trainer saved the model alone; training cannot be resumed from here";
+    TrainingStep          "training-step"           Warning Structure "the trainer's state is of another step than the folder";
+    TrainingMismatch      "training-mismatch"       Error   Structure "the optimizer's state does not fit the weights";
     ReplicaDiffers        "replica-differs"         Error   Deep      "copies of one tensor in several shards are not equal";
     DerivedDiffers        "derived-differs"         Warning Deep      "a derived buffer does not hold what the config derives";
     // Readiness for a use.

@@ -7,6 +7,7 @@ mod meta;
 pub mod names;
 mod nothing;
 mod shards;
+pub mod training;
 mod tree;
 
 use std::collections::BTreeMap;

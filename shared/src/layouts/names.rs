@@ -1,21 +1,16 @@
 //! What file names say: which layout a folder has, which rank or shard a file is.
 
-use super::Layout;
 use super::tree::Entry;
+use super::{Layout, training};
 
 /// Endings of files that hold weights in one framework or another.
 const WEIGHTS: &[&str] = &[".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".gguf", ".npz", ".h5", ".msgpack"];
-
-/// Files that end like weights and are none: training state, arguments, tokenizer data.
-const NOT_WEIGHTS: &[&str] =
-    &["training_args.bin", "optimizer.pt", "optimizer.bin", "scheduler.pt", "scheduler.bin", "scaler.pt"];
 
 /// Whether a file on top of a checkpoint should hold weights.
 pub fn is_weights(name: &str) -> bool {
     let own = name.rsplit('/').next().unwrap_or(name);
     WEIGHTS.iter().any(|ending| own.ends_with(ending))
-        && !NOT_WEIGHTS.contains(&own)
-        && !own.starts_with("rng_state")
+        && training::file_part(own).is_none()
         && !own.starts_with("adapter_model")
 }
 
@@ -77,6 +72,6 @@ mod tests {
         assert_eq!(shard_number("transformer/pytorch_model-00000-of-00130.bin"), Some((0, 130)));
         assert_eq!(shard_number("model-last-of-us.safetensors"), None);
         assert!(is_hf_weights("model-00001-of-00002.safetensors") && !is_hf_weights("a/model.safetensors"));
-        assert!(is_weights("unet.ckpt") && !is_weights("optimizer.pt") && !is_weights("rng_state_0.pth"));
+        assert!(is_weights("unet.ckpt") && !is_weights("optimizer_1.bin") && !is_weights("rng_state_0.pth"));
     }
 }

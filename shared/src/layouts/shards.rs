@@ -34,10 +34,25 @@ pub(super) fn read(checkpoint: &mut Checkpoint, files: &[FileId], jobs: usize) -
                 let shard = Shard { file, name, format, size, tensors: tensors.len(), metadata, objects };
                 shards.push(Read { shard, tensors });
             }
-            Err(finding) => checkpoint.findings.push(finding.in_file(name)),
+            Err(finding) => {
+                let finding = if is_packed(checkpoint, file, &name) { packed() } else { finding };
+                checkpoint.findings.push(finding.in_file(name));
+            }
         }
     }
     shards
+}
+
+/// Whether a file whose name promises weights as they are is a gzip: packed by hand, or by a server on the way.
+fn is_packed(checkpoint: &Checkpoint, file: FileId, name: &str) -> bool {
+    let plain = [".safetensors", ".bin", ".pth", ".pt"].iter().any(|ending| name.ends_with(ending));
+    let format = || checkpoint.pool.get(file).ok().and_then(|source| formats::detect::detect(&*source).ok());
+    plain && format() == Some(Format::Gzip)
+}
+
+fn packed() -> Finding {
+    let message = "the file is packed with gzip; no loader unpacks it: rename it to end in .gz and run gunzip";
+    Finding::new(Id::FileUnknown, message).at(0).needed("weights", "gzip")
 }
 
 /// A name that promises another format than the content has misleads every reader that goes by names.

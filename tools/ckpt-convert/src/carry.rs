@@ -3,20 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use ckpt::canonical::{self, Table};
-use ckpt::layouts::{Checkpoint, Layout, names};
+use ckpt::layouts::{Checkpoint, Layout, names, training};
 
 use crate::draft::{Content, Draft};
-
-/// Files of training state, which speak of the weights they were saved with and of no others.
-const TRAINING: &[&str] = &[
-    "trainer_state.json",
-    "training_args.bin",
-    "optimizer.pt",
-    "optimizer.bin",
-    "scheduler.pt",
-    "scheduler.bin",
-    "scaler.pt",
-];
 
 /// Texts about a model, by their names up to the first dot.
 const TEXTS: &[&str] = &["README", "LICENSE", "NOTICE", "USE_POLICY", "USE-POLICY", "COPYING", "CITATION"];
@@ -54,8 +43,8 @@ pub(crate) fn files(checkpoint: &Checkpoint, draft: &mut Draft) {
             draft.lost.push(format!("{own}: its name is not UTF-8"));
             continue;
         }
-        if TRAINING.contains(&own) || own.starts_with("rng_state") {
-            draft.lost.push(format!("{own}: training state of the source"));
+        if training::file_part(own).is_some() {
+            draft.lost.push(of_training(own));
             continue;
         }
         draft.files.entry(own.to_owned()).or_insert_with(|| Content::Copied(entry.path.clone()));
@@ -81,6 +70,20 @@ pub(crate) fn beside_file(checkpoint: &Checkpoint, draft: &mut Draft) {
     }
 }
 
+/// Lists training state in files beside the weights, where one file is all that is written.
+pub(crate) fn training(checkpoint: &Checkpoint, draft: &mut Draft) {
+    // A file given alone may be called as it likes.
+    let beside = checkpoint.files.iter().filter(|_| checkpoint.layout != Layout::File);
+    let state = beside.filter(|entry| !entry.name.contains('/') && training::file_part(&entry.name).is_some());
+    draft.lost.extend(state.map(|entry| of_training(&entry.name)));
+    draft.lost.sort();
+    draft.lost.dedup();
+}
+
+fn of_training(name: &str) -> String {
+    format!("{name}: training state of the source")
+}
+
 /// Carries the texts that speak of the model, and lists the small files that the target's form has no place for.
 pub(crate) fn texts(checkpoint: &Checkpoint, form: &str, draft: &mut Draft) {
     let weights = checkpoint.weights.to_string_lossy();
@@ -95,13 +98,30 @@ pub(crate) fn texts(checkpoint: &Checkpoint, form: &str, draft: &mut Draft) {
     }
 }
 
-/// Lists what the source's files hold besides tensors: no other container has a place for it.
+/// Lists what the source's files hold besides the model: no other container has a place for it. Of training state one
+/// line a key is enough.
 pub(crate) fn objects(checkpoint: &Checkpoint, draft: &mut Draft) {
+    let keys = training::Keys::of(checkpoint);
+    let mut state: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     for shard in &checkpoint.shards {
         for object in &shard.objects {
-            draft.lost.push(format!("{}: {} = {}", shard.name, object.path, object.value));
+            if keys.holds(&object.path) {
+                let _ = state.entry((&shard.name, training::first(&object.path))).or_default();
+            } else {
+                draft.lost.push(format!("{}: {} = {}", shard.name, object.path, object.value));
+            }
         }
     }
+    let is_written = checkpoint.tensors.iter().all(|tensor| keys.holds(&tensor.name));
+    for tensor in checkpoint.tensors.iter().filter(|tensor| !is_written && keys.holds(&tensor.name)) {
+        let file = tensor.recipe.contiguous().map_or("", |(file, _)| checkpoint.pool.name(file));
+        let count = state.entry((file, training::first(&tensor.name))).or_default();
+        *count = count.saturating_add(1);
+    }
+    draft.lost.extend(state.into_iter().map(|((file, key), tensors)| {
+        let count = if tensors == 0 { String::new() } else { format!(", {tensors} tensors") };
+        format!("{file}: {key}: training state{count}")
+    }));
 }
 
 /// Lists tensors that lie outside what wraps the model, such as an optimizer's, by the first part of their names.

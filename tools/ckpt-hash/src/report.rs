@@ -16,6 +16,9 @@ pub(crate) fn text(document: &Document, style: Style) -> String {
             None => taken(hash, style),
         });
     }
+    for child in &document.children {
+        text.push_str(&self::text(child, style));
+    }
     text
 }
 

@@ -4,17 +4,29 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use ckpt::cli::{Context, Refusal, Usage};
+use ckpt::cli::{self, Context, Refusal, Usage};
 use ckpt::document::{Document, FileDigest, Hash, Status, TensorDigest};
 use ckpt::facts::Id;
+use ckpt::layouts::training::run;
 use ckpt::layouts::{self, Checkpoint, Layout};
 use ckpt::manifests::{self, Ask, Digests, Names, Scope};
 
 use crate::options::Options;
 use crate::own;
 
-/// Answers for one checkpoint.
+/// Answers for a checkpoint, or for every step of a run.
 pub(crate) fn run(options: &Options, document: &mut Document, context: &Context) -> Result<Status> {
+    let run = run::of_folder(&document.path()).ok().filter(|run| context.from.is_none() && run.is_one());
+    // The lists of other programs are lists of files, and those below the folder are as good as any.
+    let Some(run) = run.filter(|_| !options.lists_files_only()) else { return one(options, document, context) };
+    document.hash = None;
+    let paths = run.steps.iter().map(|step| step.path.as_path());
+    cli::inside(document, paths, context, |step| one(options, step, context))?;
+    Ok(Status::Ok)
+}
+
+/// Answers for one checkpoint.
+fn one(options: &Options, document: &mut Document, context: &Context) -> Result<Status> {
     let checkpoint = open(&document.path(), context)?;
     let files_only = options.lists_files_only();
     if files_only && let Some(name) = unprintable(&checkpoint) {

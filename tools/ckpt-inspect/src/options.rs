@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use ckpt::cli::{Context, Example, Glob, Selection, Style, Tool, Usage};
+use ckpt::cli::{self, Context, Example, Glob, Refusal, Selection, Style, Tool, Usage};
 use ckpt::document::{Document, Status};
 use ckpt::facts::Severity;
+use ckpt::layouts::training::run;
 use ckpt::layouts::{self, Checkpoint, Layout};
 
 use crate::report;
@@ -58,6 +59,26 @@ impl Tool for Options {
     }
 
     fn run(&self, document: &mut Document, context: &Context) -> Result<Status> {
+        let run = run::of_folder(&document.path()).ok().filter(|run| context.from.is_none() && run.is_one());
+        let Some(run) = run else { return self.one(document, context) };
+        if self.diff.is_some() {
+            let message = "the path is a run of several steps, which cannot be compared as one";
+            return Err(Refusal::new(message, "give one of the steps").into());
+        }
+        let paths = run.steps.iter().map(|step| step.path.as_path());
+        cli::inside(document, paths, context, |step| self.one(step, context))?;
+        document.inspect = Some(summary::run::of(document).into());
+        Ok(Status::Ok)
+    }
+
+    fn report(&self, document: &Document, style: Style) -> String {
+        report::of(document, style)
+    }
+}
+
+impl Options {
+    /// Looks at one checkpoint.
+    fn one(&self, document: &mut Document, context: &Context) -> Result<Status> {
         let checkpoint = open(&document.path(), layout(context)?, context)?;
         let (mut inspect, counts) = summary::of(&checkpoint);
         let selection = Selection { select: self.select.clone(), exclude: self.exclude.clone() };
@@ -91,10 +112,6 @@ impl Tool for Options {
             context.say(&format!("{errors} errors, of which the first is told; `ckpt-verify` tells them all"));
         }
         Err(damage.into())
-    }
-
-    fn report(&self, document: &Document, style: Style) -> String {
-        report::of(document, style)
     }
 }
 

@@ -3,15 +3,16 @@
 use std::path::Path;
 
 use anyhow::Result;
-use ckpt::cli::{Context, Usage};
-use ckpt::document::{Counts, Document, Status, Verify};
+use ckpt::cli::{self, Context, Refusal, Usage};
+use ckpt::document::{Counts, Document, FindingRecord, Status, Verify};
 use ckpt::facts::rules::Level;
 use ckpt::facts::{Finding, Id, Severity};
+use ckpt::layouts::training::run::{self, Run, Step};
 use ckpt::layouts::{self, Layout};
 
 use crate::case::Case;
 use crate::options::Options;
-use crate::{against, expect, manifest, rules};
+use crate::{against, expect, manifest, newest, rules};
 
 /// Looks at the command line.
 pub(crate) fn prepare(options: &Options, context: &Context) -> Result<()> {
@@ -35,8 +36,69 @@ fn layout(context: &Context) -> Result<Option<Layout>> {
 /// Errors after which the answer is "could not tell", whatever else was found.
 const UNTOLD: [Id; 2] = [Id::FileUnreadable, Id::Unsupported];
 
-/// Checks one checkpoint.
+/// Checks a checkpoint, or every step of a run.
 pub(crate) fn run(options: &Options, document: &mut Document, context: &Context) -> Result<Status> {
+    let path = document.path();
+    if options.newest {
+        return newest::run(options, document, context);
+    }
+    match run::of_folder(&path).ok().filter(|run| context.from.is_none() && run.is_one()) {
+        Some(run) => steps(options, document, &run, context),
+        None => one(options, document, context),
+    }
+}
+
+/// Checks every step of a run, each in a child of the document.
+fn steps(options: &Options, document: &mut Document, run: &Run, context: &Context) -> Result<Status> {
+    if options.against.is_some() || options.manifest.is_some() {
+        let message = "the path is a run of several steps, which cannot be compared as one";
+        return Err(Refusal::new(message, "give one of the steps, or find the newest with --newest").into());
+    }
+    let paths = run.steps.iter().map(|step| step.path.as_path());
+    cli::inside(document, paths, context, |step| one(options, step, context))?;
+    let mut findings: Vec<Finding> = run.unfinished.iter().map(|name| unfinished(name)).collect();
+    // Weights alone are as good as any, unless the other steps have more.
+    let bare: Vec<&Step> =
+        run.steps.iter().zip(&document.children).filter(|(_, child)| is_bare(child)).map(|(step, _)| step).collect();
+    if bare.len() < run.steps.len() {
+        findings.extend(bare.into_iter().map(|step| {
+            let message = "there is nothing but weights, and other steps have more: the save was broken off";
+            Finding::new(Id::StepIncomplete, message).in_file(step.name.clone())
+        }));
+    }
+    let records = context.policy.records(&findings);
+    let status = context.policy.status(&records);
+    document.verify = Some(section(options, records).into());
+    Ok(status)
+}
+
+/// Whether a step was noted to hold nothing but weights.
+fn is_bare(step: &Document) -> bool {
+    let verify = step.verify.as_ref().and_then(|section| section.own());
+    verify.is_some_and(|verify| verify.findings.iter().any(|finding| finding.id == Id::SaveIncomplete.name()))
+        && step.status == Status::Ok
+}
+
+/// What a save left under a temporary name.
+pub(crate) fn unfinished(name: &str) -> Finding {
+    let message = "a save left this step under its temporary name before it was done";
+    Finding::new(Id::PartialLeft, message).severity(Severity::Warning).in_file(name)
+}
+
+/// The section of these findings.
+pub(crate) fn section(options: &Options, findings: Vec<FindingRecord>) -> Verify {
+    Verify {
+        level: Level::Structure.name().to_owned(),
+        expect: options.expect.clone(),
+        counts: Counts::of(&findings),
+        findings,
+        against: options.against.as_deref().map(text),
+        manifest: options.manifest.as_deref().map(text),
+    }
+}
+
+/// Checks one checkpoint.
+pub(crate) fn one(options: &Options, document: &mut Document, context: &Context) -> Result<Status> {
     let jobs = context.jobs.get();
     let mut checkpoint = layouts::open(&document.path(), layout(context)?, jobs)?;
     let mut findings = rules::check(&Case::new(&checkpoint), &context.policy);
@@ -53,20 +115,13 @@ pub(crate) fn run(options: &Options, document: &mut Document, context: &Context)
     }
     findings.sort_by(|a, b| key(a).cmp(&key(b)));
     let mut records = context.policy.records(&findings);
-    let (counts, status) = (Counts::of(&records), context.policy.status(&records));
+    let status = context.policy.status(&records);
+    let counts = Counts::of(&records);
     // A filter narrows what is said, never what is checked.
     if let Some(selected) = document.selected() {
         records.retain(|record| record.tensor.as_deref().is_none_or(|tensor| selected.contains(tensor)));
     }
-    let verify = Verify {
-        level: Level::Structure.name().to_owned(),
-        expect: options.expect.clone(),
-        counts,
-        findings: records,
-        against: options.against.as_deref().map(text),
-        manifest: options.manifest.as_deref().map(text),
-    };
-    document.verify = Some(verify.into());
+    document.verify = Some(Verify { counts, ..section(options, records) }.into());
     // What the disk does not give says nothing about the checkpoint.
     could_not_tell.map_or(Ok(status), |finding| Err(finding.into()))
 }

@@ -6,6 +6,7 @@ mod check;
 mod expect;
 mod explain;
 mod manifest;
+mod newest;
 mod options;
 mod report;
 mod rules;
@@ -26,6 +27,7 @@ impl Tool for Options {
     const EXAMPLES: &'static [Example] = &[
         ("ckpt-verify model", "headers, shards, index, config, tokenizer: do they fit together?"),
         ("ckpt-verify --expect hf-save base", "before a job: will the save at its end find what it needs?"),
+        ("ckpt-verify --newest --expect resume runs/7 | jq -r .path", "the newest step that a resume can start from"),
         ("ckpt-verify --against base-hf base", "is it the same model in another layout, to the bit?"),
         ("ckpt-verify --manifest model.json model", "is everything as it was, and nothing added?"),
         ("ckpt-verify --explain config-shape", "what a rule looks for, and why"),

@@ -13,6 +13,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "USE", value_parser = expect::names(), help_heading = "Checks")]
     pub(crate) expect: Option<String>,
 
+    /// PATH is the folder of a run: say which step is the newest complete one (with --expect: that is ready for USE). The
+    /// document's path becomes that step; without one it stays, and the answer is no
+    #[arg(long, conflicts_with_all = ["against", "manifest"], help_heading = "Checks")]
+    pub(crate) newest: bool,
+
     /// Compare every tensor with those of another checkpoint, in whatever layout it is, to the bit
     #[arg(long, value_name = "OTHER", help_heading = "Checks")]
     pub(crate) against: Option<PathBuf>,

@@ -14,7 +14,13 @@ pub(crate) fn report(document: &Document, style: Style) -> String {
             text.push_str(&one(finding, style));
         }
     }
-    text.push_str(&sum(verify, style));
+    if document.children.is_empty() {
+        text.push_str(&sum(verify, style));
+    }
+    for child in &document.children {
+        text.push('\n');
+        text.push_str(&report(child, style));
+    }
     text
 }
 

@@ -15,7 +15,7 @@ use support::{Copy, FIRST, SECOND, Stored, add, edit_tensors, fixtures, set, ver
 /// Folders without weights of their own, and what is said of them.
 const FOLDERS: &[(&[&str], i32, &str)] = &[
     (&["README.md"], 1, "nothing here holds weights"),
-    (&["step-1/model.safetensors"], 1, "nothing here holds weights; step-1 may be the folder that is meant"),
+    (&["weights/model.safetensors"], 1, "nothing here holds weights; weights may be the folder that is meant"),
     (
         &["__0_0.distcp", ".metadata"],
         2,

@@ -7,23 +7,21 @@
     reason = "a test that indexes wrongly fails, which is what it is for"
 )]
 
+mod damages;
 mod support;
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::symlink;
-use std::path::Path;
 
 use ckpt::facts::Id;
 use ckpt::facts::rules::Level;
+use damages::{Case, copy_over, cut, make, remove, rename, write};
 use serde_json::json;
 use support::{
     Copy, FIRST, INDEX, SECOND, Stored, add, edit_index, edit_json, edit_tensor, edit_tensors, fixtures, set, verify,
 };
 
 const O1: &str = "model.layers.1.self_attn.o_proj.weight";
-
-/// What it is, the intact tree, the damage, what must be said: `grade id file tensor`, notes left out.
-type Case = (&'static str, &'static str, fn(&Path), &'static [&'static str]);
 
 const CASES: &[Case] = &[
     ("no weights", "hf-tiny", |model| remove(model, &[FIRST, SECOND, INDEX]), &["error not-a-checkpoint - -"]),
@@ -378,54 +376,39 @@ const ELSEWHERE: &[(Id, &str)] = &[
     (Id::FileChanged, "needs a file that shrinks between two reads"),
     (Id::LinkOutside, "a note: the test of notes has it"),
     (Id::TiedHeadStored, "a note: the test of notes has it"),
-    (Id::TensorDuplicate, "a warning of loose files: the test of those has it"),
+    (Id::StepIncomplete, "of a run: the tests of the newest step have it"),
+    (Id::TrainingModelOnly, "a note: the test of steps has it"),
+    (Id::TrainingStep, "needs a folder named after a step: the test of steps has it"),
     (Id::TooLarge, "the library's tests of each reader have it"),
     (Id::ZipMismatch, "the library's tests of zips have it"),
     (Id::ZipOverlap, "the library's tests of zips have it"),
     (Id::ZipDuplicate, "the library's tests of zips have it"),
-    (Id::ZipLeading, "the library's tests of zips have it"),
     (Id::PickleInvalid, "the library's tests of pickles have it"),
     (Id::PickleTensor, "the library's tests of torch files have it"),
     (Id::TokenizerNotMeta, "only a conversion says it"),
     (Id::InstructUnknown, "only a conversion says it"),
 ];
 
-fn write(model: &Path, name: &str, bytes: &[u8]) {
-    std::fs::write(model.join(name), bytes).unwrap();
-}
-
-fn make(model: &Path, name: &str) {
-    std::fs::create_dir(model.join(name)).unwrap();
-}
-
-fn remove(model: &Path, names: &[&str]) {
-    for name in names {
-        std::fs::remove_file(model.join(name)).unwrap();
-    }
-}
-
-fn rename(model: &Path, from: &str, to: &str) {
-    std::fs::rename(model.join(from), model.join(to)).unwrap();
-}
-
-fn copy_over(from: &Path, model: &Path, name: &str) {
-    std::fs::copy(from, model.join(name)).unwrap();
-}
-
-/// Cuts bytes off the end.
-fn cut(model: &Path, name: &str, bytes: usize) {
-    let file = std::fs::read(model.join(name)).unwrap();
-    write(model, name, &file[..file.len().checked_sub(bytes).unwrap()]);
-}
-
 fn small(dtype: &str, shape: &[u64]) -> Stored {
     let bytes = vec![0; usize::try_from(shape.iter().product::<u64>()).unwrap().checked_mul(2).unwrap()];
     Stored { name: String::new(), dtype: dtype.into(), shape: shape.to_vec(), bytes }
 }
 
+/// Every kind of damage.
+fn all() -> impl Iterator<Item = &'static Case> {
+    CASES.iter().chain(damages::files::CASES).chain(damages::training::CASES)
+}
+
 #[test]
 fn intact_trees_are_clean() {
-    for fixture in ["hf-tiny", "tiny-llama3/mp1", "tiny-llama3/mp2", "tiny-llama2/mp1", "tiny-llama2/mp2"] {
+    let trained = ["training/run/checkpoint-4", "training/train_state.pt", "training/epoch=0-step=4.ckpt"];
+    for fixture in trained.into_iter().chain([
+        "hf-tiny",
+        "tiny-llama3/mp1",
+        "tiny-llama3/mp2",
+        "tiny-llama2/mp1",
+        "tiny-llama2/mp2",
+    ]) {
         let copy = Copy::of(fixture);
         let said = verify(copy.root.path(), &["model", "--fail-on", "note"]);
         assert_eq!((said.code, said.findings()), (0, &[][..]), "{fixture}");
@@ -444,7 +427,7 @@ fn intact_trees_are_clean() {
 #[test]
 fn each_damage_is_found_and_nothing_else() {
     let mut wrong = Vec::new();
-    for (name, fixture, damage, expected) in CASES {
+    for (name, fixture, damage, expected) in all() {
         let copy = Copy::of(fixture);
         damage(&copy.path);
         let said = verify(copy.root.path(), &["model"]);
@@ -478,10 +461,31 @@ fn strange_files_are_named() {
 
 #[test]
 fn every_rule_of_the_structure_level_is_damaged_here_or_elsewhere() {
-    let cases = CASES.iter().flat_map(|(_, _, _, expected)| *expected).filter_map(|said| said.split(' ').nth(1));
+    let cases = all().flat_map(|(_, _, _, expected)| *expected).filter_map(|said| said.split(' ').nth(1));
     let found: BTreeSet<&str> = cases.chain(FILES.iter().map(|(_, id)| *id)).collect();
     for id in Id::ALL.iter().filter(|id| id.level() == Level::Structure) {
         let elsewhere = ELSEWHERE.iter().any(|(other, _)| other == id);
         assert_ne!(found.contains(id.name()), elsewhere, "{} needs exactly one of a case and a reason", id.name());
     }
+}
+
+/// A file of a trainer that lies in a folder named after a step.
+#[test]
+fn a_step_is_held_against_its_folder() {
+    let copy = Copy::of("training/model-only/checkpoint-4");
+    let root = copy.root.path();
+    std::fs::rename(&copy.path, root.join("checkpoint-4")).unwrap();
+    let said = verify(root, &["checkpoint-4"]);
+    let ids: Vec<&str> = said.findings().iter().filter_map(|finding| finding["id"].as_str()).collect();
+    assert_eq!((said.code, ids), (0, vec!["training-model-only"]));
+    std::fs::rename(root.join("checkpoint-4"), root.join("checkpoint-6")).unwrap();
+    let said = verify(root, &["checkpoint-6"]);
+    assert_eq!(said.complaints(), ["warning training-step trainer_state.json -"]);
+    assert_eq!(verify(root, &["checkpoint-6", "--expect", "resume"]).code, 1);
+}
+
+#[test]
+fn there_are_sixty_kinds_and_no_two_of_one_name() {
+    let names: BTreeSet<&str> = all().map(|(name, ..)| *name).collect();
+    assert!(names.len() >= 60 && names.len() == all().count(), "{}", names.len());
 }

@@ -1,4 +1,5 @@
-//! `--to safetensors` and `--to torch`: the same tensors under the same names in another container.
+//! `--to safetensors` and `--to torch`: the same tensors under the same names in another container. Of a training
+//! loop's dictionary it is the model's part, without the key it lies under.
 
 use anyhow::Result;
 
@@ -14,8 +15,11 @@ use crate::draft::{Draft, Form, Weights};
 pub(super) fn draft(job: &Job<'_>) -> Result<Draft> {
     let (checkpoint, progress) = (job.checkpoint, &job.context.progress);
     ckpt::canonical::replicas(checkpoint, job.reader, job.jobs(), progress)?;
-    let mut table = ckpt::canonical::stored(checkpoint);
+    let (mut table, wrapper) = ckpt::canonical::weights(checkpoint);
     let mut draft = Draft::default();
+    draft
+        .lost
+        .extend(wrapper.map(|wrapper| format!("{wrapper}: the key of a training loop's dictionary before every name")));
     let says_tied = checkpoint.params().and_then(|params| params.get("tie_word_embeddings")?.as_bool());
     if says_tied == Some(true) && job.options.kind() == Kind::Safetensors {
         let canonical = ckpt::canonical::table(checkpoint, job.reader, job.jobs(), progress)?;
@@ -29,6 +33,7 @@ pub(super) fn draft(job: &Job<'_>) -> Result<Draft> {
     };
     if let Some(name) = &job.one_file {
         draft.weights.push(Weights { name: name.clone(), form, tensors });
+        carry::training(job.checkpoint, &mut draft);
     } else {
         draft.weights = cut(tensors, job.options.max_shard_size.0, stem, ending, form);
         if let Some(index) = index(&draft.weights) {

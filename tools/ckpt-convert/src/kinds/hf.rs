@@ -27,7 +27,7 @@ pub(super) fn draft(job: &Job<'_>) -> Result<Draft> {
     if is_hf(job.checkpoint) && !from_meta {
         // The same form again: what its files say stays as they say it, and so do the names.
         if says_tied(job.checkpoint) != Some(true) {
-            table.tensors.clone_from(&job.checkpoint.tensors);
+            table.tensors = ckpt::canonical::weights(job.checkpoint).0.tensors;
         }
         small::nothing_inferred(job)?;
         carry::files(job.checkpoint, &mut draft);
@@ -62,6 +62,7 @@ fn weights(job: &Job<'_>, tensors: Vec<Tensor>, draft: &mut Draft) {
     if let Some(name) = &job.one_file {
         draft.weights.push(Weights { name: name.clone(), form: Form::Safetensors, tensors });
         draft.files.clear();
+        carry::training(job.checkpoint, draft);
         return;
     }
     draft.weights = cut(tensors, job.options.max_shard_size.0, "model", "safetensors", Form::Safetensors);

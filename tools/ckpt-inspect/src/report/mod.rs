@@ -3,6 +3,7 @@
 mod diff;
 mod files;
 mod model;
+mod run;
 mod tensors;
 mod tree;
 
@@ -14,7 +15,10 @@ use ckpt::document::{Document, Inspect, Training, YesNo};
 pub(crate) fn of(document: &Document, style: Style) -> String {
     let mut text = style.title(&document.path, document.status);
     text.push('\n');
-    if let Some(inspect) = document.inspect.as_ref().and_then(|section| section.own()) {
+    let inspect = document.inspect.as_ref().and_then(|section| section.own());
+    if inspect.is_some_and(|inspect| inspect.layout == "run") {
+        text.push_str(&run::lines(document, style));
+    } else if let Some(inspect) = inspect {
         summary(&mut text, inspect, style);
         if let Some(tree) = &inspect.tree {
             section(&mut text, "Modules", &tree::lines(tree, style), style);
@@ -141,7 +145,8 @@ fn fields(inspect: &Inspect) -> Table {
 }
 
 fn training(table: &mut Table, training: &Training) {
-    let mut parts = Vec::new();
+    // A script's own file has no form worth naming.
+    let mut parts: Vec<String> = training.form.iter().filter(|form| *form != "file").cloned().collect();
     parts.extend(training.step.map(|step| format!("step {}", count(step))));
     parts.extend(training.epoch.map(|epoch| format!("epoch {epoch}")));
     for (held, word) in [(training.optimizer, "optimizer"), (training.scheduler, "scheduler"), (training.rng, "RNG")] {

@@ -6,10 +6,10 @@ use ckpt::canonical;
 use ckpt::document::{DtypeSum, Tied, YesNo};
 use ckpt::facts::{Dtype, FileId, Op, Tensor};
 use ckpt::formats::Format;
-use ckpt::layouts::Checkpoint;
+use ckpt::layouts::{Checkpoint, training};
 
 use super::packed::{Packed, Stands};
-use super::{tied, training};
+use super::tied;
 
 /// Endings of names of integers that a module counts with, beside those that any family derives.
 const COUNTERS: &[&str] = &["position_ids", "num_batches_tracked"];
@@ -43,7 +43,7 @@ impl Counts {
         let sharing = Sharing::of(checkpoint);
         let head = if tied.head == YesNo::Yes { tied::pair(checkpoint).and_then(|pair| pair.head) } else { None };
         let head = head.map(|head| head.name.as_str());
-        let state = training::State::of(checkpoint);
+        let state = training::Keys::of(checkpoint);
         let mut sums: BTreeMap<Dtype, DtypeSum> = BTreeMap::new();
         let mut counts = Counts { each: Vec::with_capacity(tensors.len()), ..Counts::default() };
         for (place, tensor) in tensors.iter().enumerate() {

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use ckpt::document::Training;
 use ckpt::facts::Id;
+use ckpt::layouts::training::{Part, State};
 use ckpt::layouts::{Checkpoint, Layout};
 
 /// Files that transformers and the programs that serve its models look for.
 const HF: &[&str] = &["config.json", "generation_config.json", "tokenizer_config.json"];
 
 /// File names and a few words, sorted.
-pub(super) fn of(checkpoint: &Checkpoint, has_tokenizer: bool, training: Option<&Training>) -> Vec<String> {
+pub(super) fn of(checkpoint: &Checkpoint, has_tokenizer: bool, training: Option<&State>) -> Vec<String> {
     let mut missing: BTreeSet<String> = BTreeSet::new();
     let shards = checkpoint.findings.iter().filter(|finding| finding.id == Id::ShardMissing);
     for finding in shards {
@@ -42,24 +42,11 @@ pub(super) fn of(checkpoint: &Checkpoint, has_tokenizer: bool, training: Option<
     missing.into_iter().collect()
 }
 
-/// A run that left an optimizer's state can be resumed only with the rest of it.
-fn of_training(checkpoint: &Checkpoint, training: &Training) -> Vec<String> {
-    if !training.optimizer {
-        return Vec::new();
-    }
-    let mut missing = Vec::new();
-    let trainer = checkpoint.layout == Layout::Hf && checkpoint.root_file("optimizer.pt").is_some();
-    // HF Trainer writes this one last, so a run that was killed while saving has all but it.
-    if trainer && checkpoint.root_file("trainer_state.json").is_none() {
-        missing.push("trainer_state.json".to_owned());
-    }
-    for (held, words) in [(training.scheduler, "scheduler state"), (training.rng, "RNG state")] {
-        if !held {
-            missing.push(words.to_owned());
-        }
-    }
-    if training.step.is_none() && training.epoch.is_none() {
-        missing.push("step and epoch".to_owned());
-    }
-    missing
+/// A run that left some training state can be resumed only with the rest of it.
+fn of_training(checkpoint: &Checkpoint, state: &State) -> Vec<String> {
+    let begun = [Part::Optimizer, Part::Scheduler, Part::Rng].iter().any(|part| state.parts.contains(part));
+    let Some(form) = state.form.filter(|_| begun) else { return Vec::new() };
+    let needs = form.needs.iter().filter(|need| !state.parts.contains(&need.part));
+    let words = needs.map(|need| need.part.words().to_owned());
+    words.chain(form.unfinished(checkpoint).map(str::to_owned)).collect()
 }

@@ -6,6 +6,7 @@ pub(crate) mod diff;
 mod family;
 mod missing;
 mod packed;
+pub(crate) mod run;
 pub(crate) mod tensors;
 mod tied;
 mod tokenizer;
@@ -26,7 +27,7 @@ pub(crate) fn of(checkpoint: &Checkpoint) -> (Inspect, Counts) {
     let counts = Counts::of(checkpoint, &tied);
     tied.shared.clone_from(&counts.shared);
     let facts = family::facts(checkpoint, tokenizer.as_ref(), &tied);
-    let training = training::of(checkpoint);
+    let training = ckpt::layouts::training::of(checkpoint);
     let inspect = Inspect {
         layout: checkpoint.layout.name().to_owned(),
         formats: formats(checkpoint),
@@ -40,7 +41,7 @@ pub(crate) fn of(checkpoint: &Checkpoint) -> (Inspect, Counts) {
         config: config::of(checkpoint, facts.as_ref()),
         missing: missing::of(checkpoint, tokenizer.is_some(), training.as_ref()),
         tokenizer: tokenizer.map(|tokenizer| tokenizer.told),
-        training,
+        training: training.as_ref().map(training::of),
         also: checkpoint.also.clone(),
         tensors: None,
         tree: None,

@@ -4,6 +4,7 @@ mod fix;
 mod hf;
 mod hf_save;
 mod meta;
+mod resume;
 
 use ckpt::cli::Context;
 use ckpt::facts::Finding;
@@ -20,6 +21,7 @@ const ROWS: &[(&str, &str, Check)] = &[
     ("hf", "transformers loads it", hf::check),
     ("hf-save", "a job that saves in Hugging Face's format finds what it needs", hf_save::check),
     ("meta", "Meta's own code loads it", meta::check),
+    ("resume", "the training can go on from it as if it had never stopped", resume::check),
 ];
 
 /// The words that `--expect` takes.

@@ -22,6 +22,10 @@ pub(super) fn check(case: &Case<'_>, findings: &mut Vec<Finding>) {
     if case.checkpoint.layout == Layout::File {
         return;
     }
+    if let Some(config) = case.checkpoint.config.as_ref().filter(|config| !config.value.is_object()) {
+        let message = "the JSON is no object of settings, so that it says nothing";
+        findings.push(Finding::new(Id::JsonInvalid, message).in_file(config.name.clone()));
+    }
     // Of these somebody else reports.
     let own = |name: &str| name.ends_with(".index.json") || name == "tokenizer.json" || name == "tekken.json";
     let read = case.checkpoint.config.as_ref().map(|config| config.name.as_str());

@@ -13,6 +13,7 @@ mod safetensors_metadata;
 mod several;
 mod tensors;
 pub(crate) mod tokenizer;
+pub(crate) mod training;
 mod uses;
 
 use std::collections::BTreeMap;
@@ -52,6 +53,7 @@ const GROUPS: &[(&[Text], Option<Check>)] = &[
     (head::TEXTS, Some(head::check)),
     (dtypes::TEXTS, Some(dtypes::check)),
     (tokenizer::TEXTS, Some(tokenizer::check)),
+    (training::TEXTS, Some(training::check)),
     (uses::TEXTS, None),
 ];
 

@@ -26,6 +26,13 @@ explain! {
     ///
     /// Loading or saving fails, or goes on with wrong numbers.
     ExpectFormat;
+    /// With `--newest`: a step that is newer than the one that was taken (or every step, if none could be) is incomplete or
+    /// damaged; without it: a step that holds nothing but weights where others hold more. The finding says why; `ckpt-verify` of the step itself says everything.
+    ///
+    /// A job was killed while it saved. A resume that goes by names or times takes this step, and fails.
+    ///
+    /// Remove the step, once the job that may still be writing it is known to be dead.
+    StepIncomplete;
     /// With `--against`: the other checkpoint has a tensor of this (canonical) name and this one has not.
     ///
     /// It is not the same model, or part of it was lost on the way.

@@ -1,0 +1,37 @@
+//! Kinds of damage, by what they are done to. The first tables stand beside the test.
+
+pub(crate) mod files;
+pub(crate) mod training;
+
+use std::path::Path;
+
+/// What it is, the intact tree, the damage, what must be said: `grade id file tensor`, notes left out.
+pub(crate) type Case = (&'static str, &'static str, fn(&Path), &'static [&'static str]);
+
+pub(crate) fn write(model: &Path, name: &str, bytes: &[u8]) {
+    std::fs::write(model.join(name), bytes).unwrap();
+}
+
+pub(crate) fn make(model: &Path, name: &str) {
+    std::fs::create_dir(model.join(name)).unwrap();
+}
+
+pub(crate) fn remove(model: &Path, names: &[&str]) {
+    for name in names {
+        std::fs::remove_file(model.join(name)).unwrap();
+    }
+}
+
+pub(crate) fn rename(model: &Path, from: &str, to: &str) {
+    std::fs::rename(model.join(from), model.join(to)).unwrap();
+}
+
+pub(crate) fn copy_over(from: &Path, model: &Path, name: &str) {
+    std::fs::copy(from, model.join(name)).unwrap();
+}
+
+/// Cuts bytes off the end.
+pub(crate) fn cut(model: &Path, name: &str, bytes: usize) {
+    let file = std::fs::read(model.join(name)).unwrap();
+    write(model, name, &file[..file.len().checked_sub(bytes).unwrap()]);
+}
