@@ -416,7 +416,7 @@ fn endless(cursor: &Cursor<'_>) -> Short {
 /// byte for the line's end whatever it is.
 fn names<'a>(cursor: &mut Cursor<'a>, lenient: bool) -> Step<(Cow<'a, str>, Cow<'a, str>)> {
     let module = String::from_utf8_lossy(line(cursor)?);
-    if lenient && !cursor.rest().contains(&b'\n') {
+    if lenient && cursor.rest().len() > 1 && !cursor.rest().contains(&b'\n') {
         let rest = cursor.take(u64::try_from(cursor.rest().len()).unwrap_or(u64::MAX))?;
         let name = rest.split_last().map_or(rest, |(_, name)| name);
         return Ok((module, String::from_utf8_lossy(name)));

@@ -7,7 +7,7 @@ use crate::bytes::{Cursor, ReadAt};
 use crate::facts::{Finding, Id, Severity, limits};
 use crate::formats::zip::{self, Member};
 
-use super::{LEGACY, PICKLES, Place, Scan};
+use super::{BEHIND, LEGACY, PICKLES, Place, Scan};
 
 /// A part of a source.
 pub(super) struct Window<'s> {
@@ -161,6 +161,8 @@ impl Scan {
     }
 
     pub(super) fn tar(&mut self, source: &dyn ReadAt, place: &Place) {
+        // torch's tars of 2016 hold files of many pickles with storages between them.
+        let place = &Place { series: true, ..place.clone() };
         let mut at = 0u64;
         for _ in 0..TAR_MEMBERS {
             let Ok(block) = source.read_vec_at(BLOCK, at) else { return };
@@ -222,6 +224,14 @@ fn local_members(source: &dyn ReadAt) -> Vec<Member> {
     members
 }
 
+/// Bytes from `at` to the next header or descriptor of a zip, or to the end of what is looked at.
+fn next_signature(source: &dyn ReadAt, at: u64) -> Option<u64> {
+    let bytes = source.read_vec_at(BEHIND.min(source.size().saturating_sub(at)), at).ok()?;
+    let is_signature = |four: &[u8]| matches!(four, [b'P', b'K', 1, 2] | [b'P', b'K', 3, 4] | [b'P', b'K', 7, 8]);
+    let place = bytes.windows(4).position(is_signature).unwrap_or(bytes.len());
+    u64::try_from(place).ok()
+}
+
 fn local_member(source: &dyn ReadAt, header: u64) -> Option<Member> {
     let fixed = source.read_vec_at(30, header).ok()?;
     let mut cursor = Cursor::new(&fixed, header);
@@ -235,9 +245,10 @@ fn local_member(source: &dyn ReadAt, header: u64) -> Option<Member> {
     let (name_bytes, extra_bytes) = (u64::from(cursor.u16().ok()?), u64::from(cursor.u16().ok()?));
     let name = source.read_vec_at(name_bytes, cursor.offset()).ok()?;
     let data = cursor.offset().checked_add(name_bytes)?.checked_add(extra_bytes)?;
-    // Sizes that stand behind the data are not known here: all that is left belongs to it.
     let left = source.size().checked_sub(data)?;
-    let packed = if packed == 0 || packed == u32::MAX { left } else { u64::from(packed).min(left) };
+    // Sizes that stand behind the data are not known here: they end at the next signature.
+    let unknown = packed == 0 || packed == u32::MAX;
+    let packed = if unknown { next_signature(source, data)? } else { u64::from(packed).min(left) };
     let size = if method == STORED { packed } else { u64::from(size) };
     let name = String::from_utf8_lossy(&name).into_owned();
     Some(Member { name, method, flags, crc32, packed, size, header, data })

@@ -25,12 +25,12 @@ const FIRST: u64 = 1 << 16;
 const LEGACY: u64 = 5;
 /// Pickles that may follow each other in one file.
 const PICKLES: u64 = 100_000;
-/// Bytes behind a pickle that are searched for hidden ones, how many beginnings are tried, and how far.
+/// Bytes behind a pickle that are searched for hidden ones, how far one is followed, and how far all together.
 const BEHIND: u64 = 1 << 26;
 /// See [`BEHIND`].
-const TRIES: usize = 1000;
-/// See [`BEHIND`].
 const TRY_BYTES: usize = 1 << 16;
+/// See [`BEHIND`].
+const TRIED: u64 = 1 << 22;
 
 /// Archives that are recognised and not looked into: name, first bytes, how much that matters.
 const CLOSED: &[(&str, &[u8], Severity)] = &[
@@ -60,13 +60,15 @@ struct Place {
     depth: usize,
     /// It is raw bytes of a pickle and not a file.
     inner: bool,
+    /// Several pickles, one after another or with bytes between, are what its format has here.
+    series: bool,
 }
 
 impl Place {
     /// A member of the archive that stands here.
     fn member(&self, name: &str, base: u64) -> Place {
         let within = if self.within.is_empty() { name.to_owned() } else { format!("{}/{name}", self.within) };
-        Place { within, base, depth: self.depth.saturating_add(1), inner: self.inner }
+        Place { within, base, depth: self.depth.saturating_add(1), inner: self.inner, series: self.series }
     }
 
     /// Words to put behind what is said.
@@ -136,14 +138,19 @@ impl Scan {
                 Err(error) => return self.say(place, unreadable(&error, place.base.saturating_add(at))),
             };
             let is_first = count == 0;
-            let is_pickle = seen.acts || (seen.names && seen.stop.is_none());
+            let listed = seen.dangers.values().any(|(_, why)| policy::is_listed(why));
+            let is_pickle = seen.acts || listed || (seen.stop.is_none() && (seen.names || !seen.inner.is_empty()));
             if is_first && !firm && !is_pickle {
                 return;
             }
             if !is_first && !is_pickle && seen.stop.is_some() && most != LEGACY {
                 return self.behind(source, at, place);
             }
-            self.judge(&seen, place, !is_first && most != LEGACY);
+            self.judge(&seen, place);
+            if !is_first && most != LEGACY {
+                let message = "another pickle follows the first one; what loads one at a time never sees it";
+                self.trailing(place, place.base.saturating_add(at), message);
+            }
             if let Some(stop) = &seen.stop {
                 self.unfinished(&seen, stop, place);
                 return self.hidden(source, at.saturating_add(1), place);
@@ -154,7 +161,7 @@ impl Scan {
     }
 
     /// Says what is wrong with a pickle.
-    fn judge(&mut self, seen: &Seen, place: &Place, follows: bool) {
+    fn judge(&mut self, seen: &Seen, place: &Place) {
         let inner = if place.inner { ", which stands in the bytes of another pickle and runs when that is loaded in turn" } else { "" };
         for (name, (offset, why)) in &seen.dangers {
             let message = format!("the pickle{inner} names {name}: {why}");
@@ -175,9 +182,6 @@ impl Scan {
             let message = format!("the pickle names classes that are not known: {}{more}", names.join(", "));
             self.say(place, Finding::new(Id::PickleUnknownClass, message).at(*first));
         }
-        if follows {
-            self.trailing(place, seen.end, "another pickle follows the first one; what loads one at a time never sees it");
-        }
         if place.depth < limits::PICKLES_DEEP {
             for bytes in &seen.inner {
                 let inside = Place { inner: true, base: 0, depth: place.depth.saturating_add(1), ..place.clone() };
@@ -190,7 +194,7 @@ impl Scan {
 
     fn trailing(&mut self, place: &Place, at: u64, message: &str) {
         let said = self.findings.list.iter().any(|finding| finding.id == Id::PickleTrailing);
-        if !said && !place.inner {
+        if !said && !place.inner && !place.series {
             self.say(place, Finding::new(Id::PickleTrailing, message).at(at));
         }
     }
@@ -225,10 +229,15 @@ impl Scan {
         let count = BEHIND.min(source.size().saturating_sub(at));
         let Ok(bytes) = source.read_vec_at(count, at) else { return };
         let starts = bytes.windows(2).enumerate().filter(|(_, pair)| matches!(pair, [0x80, 0..=5]));
-        for (start, _) in starts.take(TRIES) {
+        let mut tried = 0u64;
+        for (start, _) in starts {
+            if tried > TRIED {
+                return;
+            }
             let end = start.saturating_add(TRY_BYTES).min(bytes.len());
             let offset = place.base.saturating_add(at).saturating_add(u64::try_from(start).unwrap_or(0));
             let seen = stream::look(bytes.get(start..end).unwrap_or_default(), offset);
+            tried = tried.saturating_add(seen.end.saturating_sub(offset)).saturating_add(1);
             for (name, (offset, why)) in seen.dangers.into_iter().filter(|_| seen.acts) {
                 let message = format!("a pickle behind the pickle names {name}: {why}");
                 self.say(place, Finding::new(Id::PickleDangerous, message).at(offset));

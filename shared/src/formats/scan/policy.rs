@@ -204,7 +204,7 @@ pub(super) fn judge(module: &str, name: &str, done: Use) -> Verdict {
     if is_data(module, name) || module.split('.').next() == Some("__torch__") {
         return Verdict::Data;
     }
-    if !is_module(module) || !name.split('.').all(is_identifier) {
+    if !is_name(module, name) {
         return Verdict::Danger("no program of Python has such a name");
     }
     if let Some(why) = denied(module, name) {
@@ -253,6 +253,16 @@ fn denied(module: &str, name: &str) -> Option<&'static str> {
     let path = format!("{module}.{name}");
     let below = |row: &str| path.strip_prefix(row).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
     DENIED.iter().find(|(_, list)| list.split_ascii_whitespace().any(below)).map(|row| row.0)
+}
+
+/// Whether a program of Python could have something of that name: text that is no pickle seldom has.
+pub(super) fn is_name(module: &str, name: &str) -> bool {
+    is_module(module) && name.split('.').all(is_identifier)
+}
+
+/// Whether a name was denied for being in the table, and not for how it looks or what is done with it.
+pub(super) fn is_listed(why: &str) -> bool {
+    DENIED.iter().any(|row| row.0 == why)
 }
 
 fn is_identifier(name: &str) -> bool {

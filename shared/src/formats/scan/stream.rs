@@ -67,7 +67,8 @@ pub(super) fn look(bytes: &[u8], offset: u64) -> Seen {
     let ran = machine.run(&mut cursor);
     let short = machine.is_short();
     let pickle = machine.pickle();
-    let mut seen = Seen { breaks: pickle.frame_breaks.clone(), names: !pickle.globals.is_empty(), ..Seen::default() };
+    let names = |global: &Global<'_>| policy::is_name(&global.module, &global.name);
+    let mut seen = Seen { names: pickle.globals.iter().any(names), breaks: pickle.frame_breaks.clone(), ..Seen::default() };
     let members = members(pickle);
     for (node, value) in pickle.nodes() {
         match value {
@@ -142,7 +143,7 @@ impl Seen {
 
     /// What is made or called.
     fn object(&mut self, pickle: &Pickle<'_>, object: &Object) {
-        self.acts = true;
+        self.acts |= named(pickle, object.class).is_none_or(|global| policy::is_name(&global.module, &global.name));
         let done = match object.made {
             Made::NewObj | Made::NewObjEx => Use::Made,
             Made::Reduce | Made::Obj | Made::Inst => Use::Called,
