@@ -191,18 +191,6 @@ const CASES: &[Case] = &[
         &["error shard-mismatch "],
     ),
     (
-        "program in the training arguments",
-        "hf-tiny",
-        |model| write(model, "training_args.bin", b"\x80\x02cos\nsystem\nX\x01\0\0\0x\x85R."),
-        &["error pickle-dangerous training_args.bin -"],
-    ),
-    (
-        "pickle cut short",
-        "hf-tiny",
-        |model| write(model, "scheduler.pt", b"\x80\x02X\xff\0\0\0last_epoch"),
-        &["error pickle-incomplete scheduler.pt -"],
-    ),
-    (
         "broken tokenizer_config.json",
         "hf-tiny",
         |model| cut(model, "tokenizer_config.json", 9),
@@ -398,6 +386,8 @@ const ELSEWHERE: &[(Id, &str)] = &[
     (Id::ZipLeading, "the library's tests of zips have it"),
     (Id::PickleInvalid, "the library's tests of pickles have it"),
     (Id::PickleTensor, "the library's tests of torch files have it"),
+    (Id::PickleDangerous, "the tests of pickles have it"),
+    (Id::PickleIncomplete, "the tests of pickles have it"),
     (Id::PickleSmuggled, "the library's tests of scans have it"),
     (Id::PickleTrailing, "the library's tests of scans have it"),
     (Id::PickleBomb, "the tests of pickles have it"),

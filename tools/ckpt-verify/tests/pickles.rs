@@ -19,9 +19,16 @@ const HARM: &[u8] = b"\x80\x02cos\nsystem\nX\x01\0\0\0x\x85R.";
 
 #[test]
 fn no_file_of_a_checkpoint_is_passed_over() {
-    for name in
-        ["optimizer.pt", "training_args.bin", "rng_state_0.pth", "extra.pkl", ".metadata", "notes.txt", "a/b/x", "x.npy"]
-    {
+    for name in [
+        "optimizer.pt",
+        "training_args.bin",
+        "rng_state_0.pth",
+        "extra.pkl",
+        ".metadata",
+        "notes.txt",
+        "a/b/x",
+        "x.npy",
+    ] {
         let copy = Copy::of("hf-tiny");
         let file = copy.path.join(name);
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
@@ -30,6 +37,14 @@ fn no_file_of_a_checkpoint_is_passed_over() {
         assert_eq!((said.code, said.complaints()), (1, vec![format!("error pickle-dangerous {name} -")]), "{name}");
         assert_eq!(said.findings().iter().find(|one| one["id"] == "pickle-dangerous").unwrap()["offset"], 2);
     }
+}
+
+#[test]
+fn a_pickle_cut_short_is_damage() {
+    let copy = Copy::of("hf-tiny");
+    std::fs::write(copy.path.join("scheduler.pt"), b"\x80\x02X\xff\0\0\0last_epoch").unwrap();
+    let said = verify(copy.root.path(), &["model"]);
+    assert_eq!(said.complaints(), ["error pickle-incomplete scheduler.pt -"]);
 }
 
 #[test]
@@ -68,7 +83,8 @@ fn code_and_pickled_weights_are_notes() {
     assert_eq!((said.code, notes), (0, vec![&Value::from("config.json"), &Value::from("modeling_x.py")]));
 
     let root = tempfile::tempdir().unwrap();
-    std::fs::copy(fixtures().join("tiny-llama3/mp1/consolidated.00.pth"), root.path().join("pytorch_model.bin")).unwrap();
+    std::fs::copy(fixtures().join("tiny-llama3/mp1/consolidated.00.pth"), root.path().join("pytorch_model.bin"))
+        .unwrap();
     let said = verify(root.path(), &["."]);
     assert!(said.findings().iter().any(|finding| finding["id"] == "pickled-weights"));
 }

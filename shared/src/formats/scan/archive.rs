@@ -7,7 +7,7 @@ use crate::bytes::{Cursor, ReadAt};
 use crate::facts::{Finding, Id, Severity, limits};
 use crate::formats::zip::{self, Member};
 
-use super::{BEHIND, LEGACY, PICKLES, Place, Scan};
+use super::{BEHIND, PICKLES, Place, Scan};
 
 /// A part of a source.
 pub(super) struct Window<'s> {
@@ -56,7 +56,9 @@ impl Scan {
             let whole = Window::new(source, 0, size);
             let start = self.last_zip(&whole, place);
             let before = start.filter(|&start| start > 0 && start < size);
-            match before.and_then(|start| Some((start, source.read_vec_at(LOCAL.as_slice().size().min(start), 0).ok()?))) {
+            match before
+                .and_then(|start| Some((start, source.read_vec_at(LOCAL.as_slice().size().min(start), 0).ok()?)))
+            {
                 Some((start, head)) if head == LOCAL => size = start,
                 _ => return,
             }
@@ -176,11 +178,6 @@ impl Scan {
             at = data.saturating_add(blocks.saturating_mul(BLOCK));
         }
     }
-
-    /// Pickles of torch's old format have their raw storages behind them.
-    pub(super) fn legacy(&mut self, source: &dyn ReadAt, place: &Place) {
-        self.pickles(source, place, LEGACY, true);
-    }
 }
 
 /// The header's text, and where the data begin.
@@ -204,7 +201,9 @@ fn tar_header(block: &[u8]) -> Option<(String, u64)> {
     let field = block.get(124..136)?;
     let size = match field {
         // GNU's form for sizes beyond eight gigabytes.
-        [0x80, rest @ ..] => rest.iter().try_fold(0u64, |size, &byte| Some(size.checked_mul(256)? | u64::from(byte)))?,
+        [0x80, rest @ ..] => {
+            rest.iter().try_fold(0u64, |size, &byte| Some(size.checked_mul(256)? | u64::from(byte)))?
+        }
         octal => {
             let text = std::str::from_utf8(octal).ok()?.trim_matches(['\0', ' ']);
             if text.is_empty() { 0 } else { u64::from_str_radix(text, 8).ok()? }

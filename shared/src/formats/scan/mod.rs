@@ -14,6 +14,7 @@ use crate::bytes::ReadAt;
 use crate::facts::{Finding, Id, Severity, limits};
 
 use super::{Findings, detect, torch, unreadable};
+use archive::Window;
 use detect::Format;
 use stream::{Seen, Stop};
 
@@ -21,6 +22,9 @@ use stream::{Seen, Stop};
 const HEAD: u64 = 512;
 /// Bytes of a pickle that are read first; more if it goes on.
 const FIRST: u64 = 1 << 16;
+/// Bytes that are read of what may be a pickle and does nothing so far. Protocol 0 has no magic, and a line of text may
+/// have no end.
+const TEXT: u64 = 1 << 24;
 /// Pickles that torch's old format has before its storages.
 const LEGACY: u64 = 5;
 /// Pickles that may follow each other in one file.
@@ -117,10 +121,15 @@ impl Scan {
         }
         let format = detect::detect(source);
         if torch::is_legacy(&head) {
-            return self.legacy(source, place);
+            // The storages behind are numbers.
+            return self.pickles(source, place, LEGACY, true);
         }
-        let other = matches!(format, Ok(Format::Safetensors | Format::Gguf | Format::Hdf5));
-        self.pickles(source, place, PICKLES, !other && starts_as_pickle(&head));
+        if !matches!(format, Ok(Format::Safetensors | Format::Gguf | Format::Hdf5)) {
+            self.pickles(source, place, PICKLES, starts_as_pickle(&head));
+        } else if starts_as_pickle(&head) {
+            // A pickle that is made to look like a header is short, for the rest of the file has to be that format's.
+            self.pickles(&Window::new(source, 0, FIRST), place, PICKLES, false);
+        }
         // A zip is found from its end, whatever stands before it.
         if format == Ok(Format::Torch) {
             self.zip(source, place);
@@ -130,7 +139,8 @@ impl Scan {
     /// Pickles one after another, from the first byte on. What does not begin with a pickle's magic is one only if it
     /// turns out to be: text may begin with any opcode.
     fn pickles(&mut self, source: &dyn ReadAt, place: &Place, most: u64, firm: bool) {
-        let mut window = Reader { source, bytes: Vec::new(), start: 0 };
+        let most_bytes = if firm { limits::PICKLE } else { TEXT };
+        let mut window = Reader { source, bytes: Vec::new(), start: 0, most: most_bytes };
         let (mut at, mut count) = (0u64, 0u64);
         while at < source.size() && count < most {
             let seen = match window.look(at, place.base) {
@@ -162,13 +172,18 @@ impl Scan {
 
     /// Says what is wrong with a pickle.
     fn judge(&mut self, seen: &Seen, place: &Place) {
-        let inner = if place.inner { ", which stands in the bytes of another pickle and runs when that is loaded in turn" } else { "" };
+        let inner = if place.inner {
+            ", which stands in the bytes of another pickle and runs when that is loaded in turn"
+        } else {
+            ""
+        };
         for (name, (offset, why)) in &seen.dangers {
             let message = format!("the pickle{inner} names {name}: {why}");
             self.say(place, Finding::new(Id::PickleDangerous, message).at(*offset));
         }
         if let Some(at) = seen.breaks.first() {
-            let message = "a frame of the pickle does not end where its opcodes do: one unpickler takes other bytes than another";
+            let message =
+                "a frame of the pickle does not end where its opcodes do: one unpickler takes other bytes than another";
             self.say(place, Finding::new(Id::PickleSmuggled, message).at(*at));
         }
         if let Some(bomb) = &seen.bomb {
@@ -261,6 +276,8 @@ struct Reader<'s> {
     source: &'s dyn ReadAt,
     bytes: Vec<u8>,
     start: u64,
+    /// Bytes that are read of a pickle that does nothing so far.
+    most: u64,
 }
 
 impl Reader<'_> {
@@ -273,7 +290,8 @@ impl Reader<'_> {
             let have = bytes.size();
             if have > 0 {
                 let seen = stream::look(bytes, base.saturating_add(at));
-                if !matches!(seen.stop, Some(Stop::Short(_))) || have >= left {
+                let most = if seen.acts { left } else { left.min(self.most) };
+                if !matches!(seen.stop, Some(Stop::Short(_))) || have >= most {
                     return Ok(seen);
                 }
             } else if left == 0 {

@@ -50,7 +50,16 @@ const DATA: &[(&str, &str)] = &[
     ("torch.serialization", "_get_layout"),
     ("torch.storage", "TypedStorage UntypedStorage _TypedStorage _UntypedStorage"),
     ("torch.torch_version", "TorchVersion"),
-    ("torch.jit._pickle", "build_boollist build_doublelist build_intlist build_tensor_from_id build_tensorlist restore_type_tag"),
+    (
+        "torch.jit._pickle",
+        "build_boollist build_doublelist build_intlist build_tensor_from_id build_tensorlist restore_type_tag",
+    ),
+    (
+        "torch.distributed.checkpoint.metadata",
+        "BytesStorageMetadata ChunkStorageMetadata Metadata MetadataIndex StorageMeta TensorProperties \
+         TensorStorageMetadata _MEM_FORMAT_ENCODING",
+    ),
+    ("torch.distributed.checkpoint.filesystem", "_StorageInfo"),
     // Python's own.
     (
         "builtins",
@@ -88,10 +97,7 @@ const DATA: &[(&str, &str)] = &[
     ("numpy.core.numeric", "_frombuffer"),
     ("numpy._core.numeric", "_frombuffer"),
     ("numpy.ma.core", "MaskedArray _mareconstruct"),
-    (
-        "numpy.random._pickle",
-        "__bit_generator_ctor __generator_ctor __randomstate_ctor",
-    ),
+    ("numpy.random._pickle", "__bit_generator_ctor __generator_ctor __randomstate_ctor"),
     ("numpy.random", "__RandomState_ctor"),
     ("numpy.random.bit_generator", "SeedSequence"),
     ("numpy.random._mt19937", "MT19937"),
@@ -164,10 +170,7 @@ const DENIED: &[(&str, &str)] = &[
          numpy.genfromtxt numpy.DataSource numpy.core.memmap torch.save torch.PyTorchFileReader \
          torch.PyTorchFileWriter torch.from_file torch.storage.UntypedStorage.from_file torch.distributed.checkpoint.save",
     ),
-    (
-        FETCH,
-        "operator _operator functools _functools inspect gc weakref copyreg copy_reg atexit six.moves",
-    ),
+    (FETCH, "operator _operator functools _functools inspect gc weakref copyreg copy_reg atexit six.moves"),
     (
         NATIVE,
         "cffi _cffi_backend _ctypes numpy.ctypeslib pycuda cupy.RawKernel cupy.RawModule torch._C.CompilationUnit \
@@ -272,7 +275,8 @@ fn is_identifier(name: &str) -> bool {
 
 /// Modules are named by identifiers too; code that came from a hub has folders with dashes and digits in their names.
 fn is_module(module: &str) -> bool {
-    let part = |part: &str| !part.is_empty() && part.chars().all(|one| matches!(one, '_' | '-') || one.is_alphanumeric());
+    let part =
+        |part: &str| !part.is_empty() && part.chars().all(|one| matches!(one, '_' | '-') || one.is_alphanumeric());
     module.split('.').all(part)
 }
 

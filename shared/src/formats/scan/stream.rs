@@ -68,7 +68,8 @@ pub(super) fn look(bytes: &[u8], offset: u64) -> Seen {
     let short = machine.is_short();
     let pickle = machine.pickle();
     let names = |global: &Global<'_>| policy::is_name(&global.module, &global.name);
-    let mut seen = Seen { names: pickle.globals.iter().any(names), breaks: pickle.frame_breaks.clone(), ..Seen::default() };
+    let mut seen =
+        Seen { names: pickle.globals.iter().any(names), breaks: pickle.frame_breaks.clone(), ..Seen::default() };
     let members = members(pickle);
     for (node, value) in pickle.nodes() {
         match value {
@@ -99,9 +100,12 @@ pub(super) fn look(bytes: &[u8], offset: u64) -> Seen {
     if seen.bomb.is_none() {
         let most = limits::PICKLE_UNFOLDED.max(u64::try_from(bytes.len()).unwrap_or(0).saturating_mul(16));
         seen.bomb = super::unfold::over(pickle, most).then(|| {
-            Finding::new(Id::PickleBomb, "the pickle's containers hold each other so often that they unfold without end")
-                .at(offset)
-                .needed(format!("at most {most} values"), "more")
+            Finding::new(
+                Id::PickleBomb,
+                "the pickle's containers hold each other so often that they unfold without end",
+            )
+            .at(offset)
+            .needed(format!("at most {most} values"), "more")
         });
     }
     seen
@@ -109,7 +113,8 @@ pub(super) fn look(bytes: &[u8], offset: u64) -> Seen {
 
 /// How a pickle begins that stands in bytes or in text: as it is, in hexadecimal, in base64.
 fn may_hold_pickle(bytes: &[u8]) -> bool {
-    const TEXTS: &[&[u8]] = &[b"8002", b"8003", b"8004", b"8005", b"gAI", b"gAJ", b"gAN", b"gAR", b"gAS", b"gAU", b"gAV"];
+    const TEXTS: &[&[u8]] =
+        &[b"8002", b"8003", b"8004", b"8005", b"gAI", b"gAJ", b"gAN", b"gAR", b"gAS", b"gAU", b"gAV"];
     bytes.len() >= 8 && (matches!(bytes, [0x80, 0..=5, ..]) || TEXTS.iter().any(|start| bytes.starts_with(start)))
         || bytes.len() >= 8 && matches!(bytes, [b'c' | b'(', ..]) && bytes.contains(&b'\n')
 }
@@ -245,7 +250,10 @@ fn members(pickle: &Pickle<'_>) -> BTreeSet<Node> {
         Value::Object(object) if pickle.global(object.class).is_some_and(is_getattr) => Some(object),
         _ => None,
     });
-    calls.filter(|call| is_member(pickle, pickle.sequence(call.args).unwrap_or_default())).map(|call| call.class).collect()
+    calls
+        .filter(|call| is_member(pickle, pickle.sequence(call.args).unwrap_or_default()))
+        .map(|call| call.class)
+        .collect()
 }
 
 /// Whether arguments of `getattr` are a class that nobody denies and the plain name of one of its members.

@@ -56,13 +56,15 @@ fn zip(members: &[(&str, &[u8])], deflate: bool) -> Vec<u8> {
         for half in [20, 0, if deflate { 8 } else { 0 }, 0, 0u16] {
             fields.extend(half.to_le_bytes());
         }
-        for word in [crc32fast::hash(bytes), u32::try_from(packed.len()).unwrap(), u32::try_from(bytes.len()).unwrap()] {
+        for word in [crc32fast::hash(bytes), u32::try_from(packed.len()).unwrap(), u32::try_from(bytes.len()).unwrap()]
+        {
             fields.extend(word.to_le_bytes());
         }
         fields.extend(u16::try_from(name.len()).unwrap().to_le_bytes());
         fields.extend([0, 0]);
         file.extend([b"PK\x03\x04", fields.as_slice(), name.as_bytes(), &packed].concat());
-        directory.extend([b"PK\x01\x02\x14\0", fields.as_slice(), &[0; 10], &at.to_le_bytes(), name.as_bytes()].concat());
+        directory
+            .extend([b"PK\x01\x02\x14\0", fields.as_slice(), &[0; 10], &at.to_le_bytes(), name.as_bytes()].concat());
     }
     let start = u32::try_from(file.len()).unwrap();
     let count = u16::try_from(members.len()).unwrap().to_le_bytes();
@@ -93,7 +95,10 @@ fn each_way_to_call_is_seen() {
         ("taken away again", b"\x80\x02cos\nsystem\nX\x01\0\0\0x\x85R0N.".to_vec()),
         ("protocol 0, of Python 2", b"c__builtin__\neval\n(Vx\ntR.".to_vec()),
         ("extension registry", b"\x80\x02\x82\x07X\x01\0\0\0x\x85R.".to_vec()),
-        ("memo by number, out of order", b"\x80\x02X\x02\0\0\0osq\x09X\x06\0\0\0systemq\x020h\x09h\x02\x93)R.".to_vec()),
+        (
+            "memo by number, out of order",
+            b"\x80\x02X\x02\0\0\0osq\x09X\x06\0\0\0systemq\x020h\x09h\x02\x93)R.".to_vec(),
+        ),
         ("dotted name", call("builtins", "eval.__call__")),
         ("dotted name below what is allowed", call("collections", "OrderedDict.fromkeys")),
         ("another module's import", call("torch.serialization", "os.system")),

@@ -8,7 +8,9 @@ pub(super) fn over(pickle: &Pickle<'_>, most: u64) -> bool {
     let mut weights = vec![0u64; pickle.len()];
     let mut stack = Vec::new();
     for (node, value) in pickle.nodes() {
-        if matches!(value, Value::List(_) | Value::Tuple(_) | Value::Set(_) | Value::Dict(_)) && weigh(pickle, node, &mut weights, &mut stack) > most {
+        if matches!(value, Value::List(_) | Value::Tuple(_) | Value::Set(_) | Value::Dict(_))
+            && weigh(pickle, node, &mut weights, &mut stack) > most
+        {
             return true;
         }
     }

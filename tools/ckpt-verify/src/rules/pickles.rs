@@ -82,7 +82,8 @@ pub(super) fn check(case: &Case<'_>, findings: &mut Vec<Finding>) {
     for (file, seen) in files.into_iter().zip(seen) {
         let name = checkpoint.pool.name(file);
         let before = told.get(name).map(Vec::as_slice).unwrap_or_default();
-        findings.extend(seen.into_iter().filter(|finding| is_news(finding, before)).map(|finding| finding.in_file(name)));
+        findings
+            .extend(seen.into_iter().filter(|finding| is_news(finding, before)).map(|finding| finding.in_file(name)));
     }
     if checkpoint.layout == Layout::Hf
         && let Some(shard) =
