@@ -25,6 +25,15 @@ pub const PICKLE: u64 = 1_000_000_000;
 /// Objects one pickle may build, a bound for those that expand by memo references.
 pub const PICKLE_OBJECTS: u64 = 50_000_000;
 
+/// Values that a pickle's containers may stand for when those that are held several times count each time: a pickle of a
+/// few kilobytes can mean 10^9 and more ("billion laughs"), one of 70,000 tensors means 10^7.
+pub const PICKLE_UNFOLDED: u64 = 100_000_000;
+
+/// Bytes that are unpacked of one file to look for pickles, and how deep archives in archives are followed.
+pub const PICKLES_UNPACKED: u64 = 1_000_000_000;
+/// See [`PICKLES_UNPACKED`].
+pub const PICKLES_DEEP: usize = 4;
+
 /// Nesting of containers inside a pickle or a JSON file: deeper than any training state, shallower than a stack.
 pub const NESTING: usize = 500;
 

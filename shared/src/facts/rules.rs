@@ -101,6 +101,14 @@ rules! {
     PickleInvalid         "pickle-invalid"          Error   Structure "a pickle breaks its own format";
     PickleTensor          "pickle-tensor"           Error   Structure "a tensor in a pickle is not described as torch does it";
     PickleUnknownClass    "pickle-unknown-class"    Note    Structure "a pickle names classes that are not torch's; they were kept as data";
+    PickleDangerous       "pickle-dangerous"        Error   Structure "a pickle names or calls what can run code when it is loaded";
+    PickleSmuggled        "pickle-smuggled"         Error   Structure "a pickle's frames hide bytes from one unpickler that another one obeys";
+    PickleTrailing        "pickle-trailing"         Warning Structure "something follows the end of a pickle";
+    PickleIncomplete      "pickle-incomplete"       Error   Structure "a pickle cannot be read to its end, so that nobody knows all that it does";
+    PickleBomb            "pickle-bomb"             Error   Structure "a pickle, or an archive of pickles, unfolds to more than a machine can hold";
+    PickleUnscanned       "pickle-unscanned"        Warning Structure "an archive of a kind that is not looked into may hold pickles";
+    PickledWeights        "pickled-weights"         Note    Structure "weights that transformers load are pickled, where safetensors would do";
+    CustomCode            "custom-code"             Note    Structure "the checkpoint brings code of its own";
     TensorDuplicate       "tensor-duplicate"        Error   Structure "two different tensors have one name";
     // Sharded checkpoints.
     IndexInvalid          "index-invalid"           Error   Structure "an index of shards is not what it should be";

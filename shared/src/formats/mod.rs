@@ -4,6 +4,7 @@ pub mod detect;
 pub mod json;
 pub mod pickle;
 pub mod safetensors;
+pub mod scan;
 pub mod torch;
 pub mod zip;
 

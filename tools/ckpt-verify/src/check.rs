@@ -36,6 +36,13 @@ fn layout(context: &Context) -> Result<Option<Layout>> {
 /// Errors after which the answer is "could not tell", whatever else was found.
 const UNTOLD: [Id; 2] = [Id::FileUnreadable, Id::Unsupported];
 
+/// Errors that are an answer of their own.
+const HARM: [Id; 3] = [Id::PickleDangerous, Id::PickleSmuggled, Id::PickleBomb];
+
+fn is_error(finding: &Finding, ids: &[Id]) -> bool {
+    finding.severity == Severity::Error && ids.contains(&finding.id)
+}
+
 /// Checks a checkpoint, or every step of a run.
 pub(crate) fn run(options: &Options, document: &mut Document, context: &Context) -> Result<Status> {
     let path = document.path();
@@ -105,8 +112,9 @@ pub(crate) fn one(options: &Options, document: &mut Document, context: &Context)
     if let Some(name) = &options.expect {
         findings.extend(expect::check(name, &Case::new(&checkpoint), context));
     }
-    let could_not_tell =
-        findings.iter().find(|finding| finding.severity == Severity::Error && UNTOLD.contains(&finding.id)).cloned();
+    let error = |ids: &[Id]| findings.iter().find(|&finding| is_error(finding, ids)).cloned();
+    // What means harm is an answer, whatever else could not be read.
+    let could_not_tell = if error(&HARM).is_some() { None } else { error(&UNTOLD) };
     if let (Some(file), None) = (&options.manifest, &could_not_tell) {
         findings.extend(manifest::check(&mut checkpoint, file, context)?);
     }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use crate::bytes::{Cursor, Short};
 use crate::facts::{Finding, Id, limits};
 
-use super::{Made, Node, Pickle, Value, text};
+use super::{Made, Node, Pickle, Touch, Value, text};
 
 /// A machine with an empty stack. What it has built stays to be looked at after an error.
 #[derive(Debug, Default)]
@@ -27,6 +27,10 @@ pub struct Machine<'a> {
     memoized: u64,
     /// Byte of the file at which the frame ends.
     frame: Option<u64>,
+    /// Go on wherever some unpickler would.
+    lenient: bool,
+    /// The last run ended for want of bytes.
+    short: bool,
 }
 
 /// Places of the constants behind the 256 integers in [`Machine::small`].
@@ -52,9 +56,21 @@ impl From<Short> for Fault {
 type Step<T> = Result<T, Fault>;
 
 impl<'a> Machine<'a> {
+    /// A machine that goes on wherever any unpickler would, to see all that could run: numbers that only Python
+    /// reads, states and items for whatever has methods of those names, frames that are too long. What no pickler
+    /// writes is in [`Pickle::touches`] and [`Pickle::frame_breaks`].
+    pub fn lenient() -> Machine<'a> {
+        Machine { lenient: true, ..Machine::default() }
+    }
+
     /// Everything built so far.
     pub fn pickle(&self) -> &Pickle<'a> {
         &self.pickle
+    }
+
+    /// Whether the last run ended because the buffer did: more bytes may make it go on.
+    pub fn is_short(&self) -> bool {
+        self.short
     }
 
     /// Everything built, to keep.
@@ -74,12 +90,14 @@ impl<'a> Machine<'a> {
         self.far.clear();
         self.memoized = 0;
         self.frame = None;
+        self.short = false;
         loop {
             let at = cursor.offset();
             match self.step(cursor, at) {
                 Ok(None) => {}
                 Ok(Some(root)) => return Ok(root),
                 Err(Fault::Short(short)) => {
+                    self.short = true;
                     return Err(Finding::new(Id::PickleInvalid, format!("the pickle is cut off: {short}")).at(at));
                 }
                 Err(Fault::Says(what)) => {
@@ -100,14 +118,24 @@ impl<'a> Machine<'a> {
         self.leave_frame(at);
         let opcode = cursor.u8()?;
         match opcode {
-            b'.' => return self.pop().map(Some),
+            b'.' => {
+                if self.frame.is_some_and(|end| cursor.offset() != end) {
+                    self.pickle.frame_breaks.push(at);
+                }
+                return self.pop().map(Some);
+            }
             // PROTO, FRAME
             0x80 => self.pickle.protocol = self.pickle.protocol.max(cursor.u8()?),
             0x95 => {
                 let bytes = cursor.u64()?;
                 let end = cursor.offset().checked_add(bytes).ok_or(Fault::Says("a frame without end"))?;
-                if u64::try_from(cursor.rest().len()).is_ok_and(|left| left < bytes) {
+                let short = u64::try_from(cursor.rest().len()).is_ok_and(|left| left < bytes);
+                if short && !self.lenient {
                     return Err(Fault::Says("a frame longer than the pickle"));
+                }
+                // No pickler begins a frame before the last one has ended.
+                if short || self.frame.is_some() {
+                    self.pickle.frame_breaks.push(at);
                 }
                 self.frame = Some(end);
                 return Ok(None);
@@ -132,7 +160,7 @@ impl<'a> Machine<'a> {
             0x89 => self.push_small(FALSE, Value::Bool(false))?,
             // INT, LONG, BININT, BININT1, BININT2, LONG1, LONG4
             b'I' | b'L' => {
-                let value = text::int(line(cursor)?, opcode == b'L').ok_or(Fault::Says("a number that is none"))?;
+                let value = self.or_none(text::int(line(cursor)?, opcode == b'L'), "a number that is none")?;
                 self.push(value)?;
             }
             b'J' => {
@@ -159,8 +187,9 @@ impl<'a> Machine<'a> {
             }
             // FLOAT, BINFLOAT
             b'F' => {
-                let value = text::float(line(cursor)?).ok_or(Fault::Says("a float that is none"))?;
-                self.push(Value::Float(value))?;
+                let value = text::float(line(cursor)?).map(Value::Float);
+                let value = self.or_none(value, "a float that is none")?;
+                self.push(value)?;
             }
             b'G' => {
                 let value = f64::from_be_bytes(cursor.array()?);
@@ -168,7 +197,7 @@ impl<'a> Machine<'a> {
             }
             // STRING, BINSTRING, SHORT_BINSTRING
             b'S' => {
-                let value = text::quoted(line(cursor)?).ok_or(Fault::Says("a string without its quotes"))?;
+                let value = self.or_none(text::quoted(line(cursor)?), "a string without its quotes")?;
                 self.push(value)?;
             }
             b'T' => {
@@ -183,8 +212,9 @@ impl<'a> Machine<'a> {
             }
             // UNICODE, BINUNICODE, SHORT_BINUNICODE, BINUNICODE8
             b'V' => {
-                let value = text::unicode(line(cursor)?).ok_or(Fault::Says("an escape that is none"))?;
-                self.push(Value::Str(Cow::Owned(value)))?;
+                let value = text::unicode(line(cursor)?).map(|text| Value::Str(Cow::Owned(text)));
+                let value = self.or_none(value, "an escape that is none")?;
+                self.push(value)?;
             }
             b'X' | 0x8c | 0x8d => {
                 let count = match opcode {
@@ -226,11 +256,11 @@ impl<'a> Machine<'a> {
             }
             b'a' => {
                 let item = self.pop()?;
-                self.append(vec![item])?;
+                self.append(vec![item], at)?;
             }
             b'e' | 0x90 => {
                 let items = self.pop_mark()?;
-                self.append(items)?;
+                self.append(items, at)?;
             }
             // EMPTY_DICT, DICT, SETITEM, SETITEMS
             b'}' => self.push(Value::Dict(Vec::new()))?,
@@ -240,11 +270,11 @@ impl<'a> Machine<'a> {
             }
             b's' => {
                 let items = pairs(&self.pop_many(2)?)?;
-                self.set_items(items)?;
+                self.set_items(items, at)?;
             }
             b'u' => {
                 let items = pairs(&self.pop_mark()?)?;
-                self.set_items(items)?;
+                self.set_items(items, at)?;
             }
             // EMPTY_SET, FROZENSET
             0x8f => self.push(Value::Set(Vec::new()))?,
@@ -254,7 +284,7 @@ impl<'a> Machine<'a> {
             }
             // GLOBAL, STACK_GLOBAL, EXT1, EXT2, EXT4
             b'c' => {
-                let (module, name) = names(cursor)?;
+                let (module, name) = names(cursor, self.lenient)?;
                 self.push_global(module, name, at)?;
             }
             0x93 => {
@@ -283,10 +313,14 @@ impl<'a> Machine<'a> {
                 let state = self.pop()?;
                 match self.top_value()? {
                     Value::Object(object) => {
-                        object.state = Some(state);
+                        let earlier = object.state.replace(state);
                         object.built = Some(at);
+                        if let Some(earlier) = earlier {
+                            let target = self.top()?;
+                            self.pickle.touches.push(Touch { target, state: Some(earlier), offset: at });
+                        }
                     }
-                    _ => return Err(Fault::Says("a state for something that is no object")),
+                    _ => self.touch(Some(state), at, "a state for something that is no object")?,
                 }
             }
             0x81 => {
@@ -304,7 +338,7 @@ impl<'a> Machine<'a> {
                 self.push_object(class, args, None, Made::Obj, at)?;
             }
             b'i' => {
-                let (module, name) = names(cursor)?;
+                let (module, name) = names(cursor, self.lenient)?;
                 let items = self.pop_mark()?;
                 let args = self.add(Value::Tuple(items))?;
                 self.push_global(module, name, at)?;
@@ -366,15 +400,27 @@ impl<'a> Machine<'a> {
 
 /// Takes a line, without its end.
 fn line<'a>(cursor: &mut Cursor<'a>) -> Step<&'a [u8]> {
-    let length = cursor.rest().iter().position(|&byte| byte == b'\n').ok_or(Fault::Says("a line without end"))?;
+    let length = cursor.rest().iter().position(|&byte| byte == b'\n').ok_or_else(|| Fault::Short(endless(cursor)))?;
     let line = cursor.take(u64::try_from(length).unwrap_or(u64::MAX))?;
     cursor.take(1)?;
     Ok(line)
 }
 
-/// Takes the two lines that name a class.
-fn names<'a>(cursor: &mut Cursor<'a>) -> Step<(Cow<'a, str>, Cow<'a, str>)> {
+/// A line's end is wanted where the buffer has none.
+fn endless(cursor: &Cursor<'_>) -> Short {
+    let left = u64::try_from(cursor.rest().len()).unwrap_or(u64::MAX);
+    Short { offset: cursor.offset(), needed: left.saturating_add(1), left }
+}
+
+/// Takes the two lines that name a class. The end of the pickle ends a line too for CPython, which takes its last
+/// byte for the line's end whatever it is.
+fn names<'a>(cursor: &mut Cursor<'a>, lenient: bool) -> Step<(Cow<'a, str>, Cow<'a, str>)> {
     let module = String::from_utf8_lossy(line(cursor)?);
+    if lenient && cursor.rest().len() > 1 && !cursor.rest().contains(&b'\n') {
+        let rest = cursor.take(u64::try_from(cursor.rest().len()).unwrap_or(u64::MAX))?;
+        let name = rest.split_last().map_or(rest, |(_, name)| name);
+        return Ok((module, String::from_utf8_lossy(name)));
+    }
     let name = String::from_utf8_lossy(line(cursor)?);
     Ok((module, name))
 }

@@ -136,6 +136,19 @@ pub struct Pickle<'a> {
     pub protocol: u8,
     /// Frames that the opcodes do not respect: byte of the file at which an opcode reaches over a frame's end.
     pub frame_breaks: Vec<u64>,
+    /// What a lenient machine passed over.
+    pub touches: Vec<Touch>,
+}
+
+/// A state or items given to something that a pickler never gives them to, or a second state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Touch {
+    /// What was given something.
+    pub target: Node,
+    /// The state; none for items.
+    pub state: Option<Node>,
+    /// Byte of the file at which the opcode stands.
+    pub offset: u64,
 }
 
 impl<'a> Pickle<'a> {

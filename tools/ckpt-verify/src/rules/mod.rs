@@ -3,10 +3,12 @@
 
 mod config_missing;
 mod config_shape;
+mod custom_code;
 mod dtypes;
 mod files;
 mod head;
 mod json_invalid;
+mod pickles;
 mod placeholders;
 mod readers;
 mod safetensors_metadata;
@@ -44,6 +46,8 @@ const GROUPS: &[(&[Text], Option<Check>)] = &[
     (readers::safetensors::TEXTS, None),
     (safetensors_metadata::TEXTS, Some(safetensors_metadata::check)),
     (readers::torch::TEXTS, None),
+    (pickles::TEXTS, Some(pickles::check)),
+    (custom_code::TEXTS, Some(custom_code::check)),
     (readers::shards::TEXTS, None),
     (json_invalid::TEXTS, Some(json_invalid::check)),
     (config_missing::TEXTS, Some(config_missing::check)),

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::facts::limits;
-use crate::formats::pickle::{Global, Made, Node, Object, Value};
+use crate::formats::pickle::{Global, Made, Node, Object, Touch, Value};
 
 use super::{FALSE, Fault, Machine, Step};
 
@@ -98,20 +98,39 @@ impl<'a> Machine<'a> {
         Ok(self.stack.split_off(mark.min(self.stack.len())))
     }
 
-    pub(super) fn append(&mut self, items: Vec<Node>) -> Step<()> {
+    /// Notes that the top of the stack is given a state or items as only an object or a container takes them. Some
+    /// unpicklers go on, for whatever has methods of those names.
+    pub(super) fn touch(&mut self, state: Option<Node>, offset: u64, says: &'static str) -> Step<()> {
+        if !self.lenient {
+            return Err(Fault::Says(says));
+        }
+        let target = self.top()?;
+        self.pickle.touches.push(Touch { target, state, offset });
+        Ok(())
+    }
+
+    /// What a line of text stands for; `None` where only Python might know.
+    pub(super) fn or_none(&self, value: Option<Value<'a>>, says: &'static str) -> Step<Value<'a>> {
+        match value {
+            None if self.lenient => Ok(Value::None),
+            value => value.ok_or(Fault::Says(says)),
+        }
+    }
+
+    pub(super) fn append(&mut self, items: Vec<Node>, offset: u64) -> Step<()> {
         match self.top_value()? {
             Value::List(list) | Value::Set(list) => list.extend(items),
             Value::Object(object) => object.list.extend(items),
-            _ => return Err(Fault::Says("an item for something that is no list")),
+            _ => self.touch(None, offset, "an item for something that is no list")?,
         }
         Ok(())
     }
 
-    pub(super) fn set_items(&mut self, items: Vec<(Node, Node)>) -> Step<()> {
+    pub(super) fn set_items(&mut self, items: Vec<(Node, Node)>, offset: u64) -> Step<()> {
         match self.top_value()? {
             Value::Dict(dict) => dict.extend(items),
             Value::Object(object) => object.items.extend(items),
-            _ => return Err(Fault::Says("an item for something that is no dictionary")),
+            _ => self.touch(None, offset, "an item for something that is no dictionary")?,
         }
         Ok(())
     }
