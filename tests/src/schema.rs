@@ -435,6 +435,7 @@ struct Check {
     changed: u64,
     missing: u64,
     added: u64,
+    moved: u64,
     counts: Counts,
     findings: Vec<Finding>,
 }

@@ -72,8 +72,11 @@ pub struct Check {
     pub missing: u64,
     /// Those that are there and that it does not name.
     pub added: u64,
+    /// Those that it names otherwise: they are neither missing nor added.
+    #[serde(default)]
+    pub moved: u64,
     /// How many findings there are of each severity.
     pub counts: Counts,
-    /// What is missing, added or changed.
+    /// What is missing, added, changed or moved.
     pub findings: Vec<FindingRecord>,
 }

@@ -41,7 +41,7 @@ fn manifests(folder: &Path) -> [Vec<u8>; 2] {
 
 /// Whether the manifest approves of the folder.
 fn approves(text: &[u8], folder: &Path) -> bool {
-    let Ok(manifest) = read(Path::new("m"), Some(text), None) else { return false };
+    let Ok(manifest) = read(Path::new("m"), Some(text), None, None) else { return false };
     let mut checkpoint = layouts::open(folder, None, 1).unwrap();
     let checked = check(&manifest, &mut checkpoint, &|_| false, 1, &Progress::default());
     checked.is_ok_and(|checked| checked.findings.is_empty())

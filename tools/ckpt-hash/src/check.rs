@@ -39,10 +39,13 @@ pub(crate) fn prepare(options: &Options) -> Result<()> {
 }
 
 /// Answers for one checkpoint.
-pub(crate) fn run(options: &Options, file: &Path, document: &mut Document, context: &Context) -> Result<Status> {
+pub(crate) fn run(options: &Options, document: &mut Document, context: &Context) -> Result<Status> {
     let path = document.path();
     let given = options.given.get().map(Vec::as_slice);
-    let manifest = manifests::read(file, given, Some(&path))?;
+    let manifest = match &options.check {
+        Some(file) => manifests::read(file, given, Some(&path), options.algorithm)?,
+        None => manifests::hub::read(&path)?,
+    };
     let mut checkpoint = take::open(&path, context)?;
     let recorded = globs(&manifest)?;
     let excluded = |path: &str| options.excludes(path) || recorded.iter().any(|glob| glob.matches(path));
@@ -57,6 +60,7 @@ pub(crate) fn run(options: &Options, file: &Path, document: &mut Document, conte
         changed: number(Id::ManifestChanged)?,
         missing: number(Id::ManifestMissing)?,
         added: number(Id::ManifestAdded)?,
+        moved: number(Id::ManifestMoved)?,
         counts: Counts::of(&findings),
         findings,
     };
@@ -66,6 +70,7 @@ pub(crate) fn run(options: &Options, file: &Path, document: &mut Document, conte
             names: tensors.map(|tensors| tensors.names).unwrap_or_default().name().to_owned(),
             root: checked.root,
             excluded: options.exclude.iter().chain(&recorded).map(ToString::to_string).collect(),
+            notes: manifest.notes,
             check: Some(check),
             ..Hash::default()
         }

@@ -13,7 +13,7 @@ use anyhow::Result;
 use ckpt::cli::{self, Context, Example, Style, Tool};
 use ckpt::document::{Document, Status};
 
-use options::Options;
+use options::{Format, Options};
 
 impl Tool for Options {
     const NAME: &'static str = "ckpt-hash";
@@ -26,13 +26,15 @@ impl Tool for Options {
     }
 
     fn prepare(&self, _: &[Document], _: &Context) -> Result<()> {
+        self.sense()?;
         check::prepare(self)
     }
 
     fn run(&self, document: &mut Document, context: &Context) -> Result<Status> {
-        match &self.check {
-            Some(manifest) => check::run(self, manifest, document, context),
-            None => take::run(self, document, context),
+        if self.check.is_some() || self.hub {
+            check::run(self, document, context)
+        } else {
+            take::run(self, document, context)
         }
     }
 
@@ -41,7 +43,11 @@ impl Tool for Options {
     }
 
     fn format(&self) -> Option<fn(&Self, &Document) -> String> {
-        self.lists_files_only().then_some(|_, document| report::sums(document))
+        match self.format {
+            Format::Json => None,
+            Format::Sha256sum | Format::Checklist => Some(|_, document| report::sums(document)),
+            Format::Oms => Some(|_, document| report::statement(document)),
+        }
     }
 
     fn output(&self) -> Option<&Path> {

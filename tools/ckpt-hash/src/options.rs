@@ -3,13 +3,15 @@
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use ckpt::cli::{Example, Glob};
+use ckpt::cli::{Example, Glob, Usage};
 use ckpt::digests::Algorithm;
+use ckpt::manifests::oms;
 use clap::ValueEnum;
 
 pub(crate) const EXAMPLES: &[Example] = &[
     ("ckpt-hash model > model.json", "digests of every file and tensor, and a root over each"),
-    ("ckpt-hash --check model.json model", "what is unchanged, changed, missing, added"),
+    ("ckpt-hash --check model.json model", "what is unchanged, changed, missing, added, moved"),
+    ("ckpt-hash --hub ~/.cache/huggingface/hub/models--*", "whether downloads are what they were, without a network"),
     ("ckpt-hash --canonical --brief meta hf | jq -r .hash.root", "the same model has the same root in every layout"),
     (
         "cd model && ckpt-hash --format sha256sum . > SUMS.sha256 && sha256sum -c SUMS.sha256",
@@ -22,12 +24,17 @@ pub(crate) const EXAMPLES: &[Example] = &[
 pub(crate) enum Format {
     /// The document
     Json,
-    /// Files only, as `sha256sum` lists them (as `md5sum` with --algorithm md5)
+    /// Files only, as `sha256sum` lists them (as `md5sum`, `sha1sum`, `b3sum` with --algorithm md5, sha1, blake3)
     Sha256sum,
+    /// Files only, MD5, as Meta's `checklist.chk` has them
+    Checklist,
+    /// Files only, as an unsigned statement of OpenSSF Model Signing
+    Oms,
 }
 
 /// The options.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub(crate) struct Options {
     /// Digest the model and not its storage: tensors under canonical names, alike in every layout; no files
     #[arg(long, help_heading = "Digests")]
@@ -37,9 +44,10 @@ pub(crate) struct Options {
     #[arg(long, help_heading = "Digests")]
     pub(crate) files: bool,
 
-    /// Algorithm: sha256 or md5
-    #[arg(long, value_name = "NAME", default_value = "sha256", value_parser = algorithm, help_heading = "Digests")]
-    pub(crate) algorithm: Algorithm,
+    /// Algorithm: sha256 (the default), blake3, md5, sha1 or git-blob; with --check, what a list's digests are where its
+    /// lines do not say so
+    #[arg(long, value_name = "NAME", value_parser = algorithm, help_heading = "Digests")]
+    pub(crate) algorithm: Option<Algorithm>,
 
     /// Leave out files whose path in the checkpoint matches (repeatable); the patterns are recorded
     #[arg(long, value_name = "GLOB", help_heading = "Digests")]
@@ -57,11 +65,18 @@ pub(crate) struct Options {
     #[arg(long, short, value_name = "FILE", help_heading = "Output")]
     pub(crate) output: Option<PathBuf>,
 
-    /// Check against a manifest: a document of ckpt-hash, a list of `sha256sum` or `md5sum`, a `checklist.chk`;
-    /// `-` reads it from stdin. Without PATH, the manifest's folder is checked
+    /// Check against a manifest: a document of ckpt-hash, a list of `sha256sum`, `md5sum` or `b3sum`, a `checklist.chk`,
+    /// a statement or bundle of OpenSSF Model Signing; `-` reads it from stdin. Without PATH, the manifest's folder is
+    /// checked
     #[arg(long, value_name = "FILE", help_heading = "Check",
-        conflicts_with_all = ["canonical", "files", "algorithm", "format", "brief"])]
+        conflicts_with_all = ["canonical", "files", "format", "brief"])]
     pub(crate) check: Option<PathBuf>,
+
+    /// Check a download from Hugging Face, offline, against the digests it carries: a folder `models--*` of the cache, a
+    /// snapshot in it, or a folder that was downloaded into
+    #[arg(long, help_heading = "Check",
+        conflicts_with_all = ["check", "canonical", "files", "algorithm", "format", "brief"])]
+    pub(crate) hub: bool,
 
     /// A manifest that came over stdin.
     #[arg(skip)]
@@ -71,7 +86,28 @@ pub(crate) struct Options {
 impl Options {
     /// Whether tensors are of no interest.
     pub(crate) fn lists_files_only(&self) -> bool {
-        self.format == Format::Sha256sum
+        self.format != Format::Json
+    }
+
+    /// The algorithm to digest with.
+    pub(crate) fn algorithm(&self) -> Algorithm {
+        let usual = if self.format == Format::Checklist { Algorithm::Md5 } else { Algorithm::default() };
+        self.algorithm.unwrap_or(usual)
+    }
+
+    /// Refuses what cannot be asked for.
+    pub(crate) fn sense(&self) -> Result<(), Usage> {
+        let algorithm = self.algorithm();
+        let fits = match self.format {
+            Format::Json => true,
+            Format::Sha256sum => algorithm != Algorithm::GitBlob,
+            Format::Checklist => algorithm == Algorithm::Md5,
+            Format::Oms => oms::ALGORITHMS.contains(&algorithm),
+        };
+        if fits {
+            return Ok(());
+        }
+        Err(Usage(format!("digests of {} have no place in that --format", algorithm.name())))
     }
 
     /// Whether the user leaves out the file of that path.
@@ -82,7 +118,7 @@ impl Options {
 
 fn algorithm(name: &str) -> Result<Algorithm, String> {
     Algorithm::from_name(name).ok_or_else(|| {
-        let known: Vec<&str> = Algorithm::ALL.iter().map(|algorithm| algorithm.name()).collect();
+        let known: Vec<&str> = Algorithm::all().map(Algorithm::name).collect();
         format!("the algorithms are {}", known.join(", "))
     })
 }

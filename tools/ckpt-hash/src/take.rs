@@ -8,9 +8,9 @@ use ckpt::cli::{Context, Refusal, Usage};
 use ckpt::document::{Document, FileDigest, Hash, Status, TensorDigest};
 use ckpt::facts::Id;
 use ckpt::layouts::{self, Checkpoint, Layout};
-use ckpt::manifests::{self, Ask, Digests, Names, Scope};
+use ckpt::manifests::{self, Ask, Digests, Names, Scope, oms};
 
-use crate::options::Options;
+use crate::options::{Format, Options};
 use crate::own;
 
 /// Answers for one checkpoint.
@@ -22,16 +22,36 @@ pub(crate) fn run(options: &Options, document: &mut Document, context: &Context)
         bail!(Refusal::new(message, "leave it out with --exclude, or take --format json"));
     }
     let own = own::identities(options.output.as_deref());
-    let excluded = |path: &str| options.excludes(path);
+    let statement = options.format == Format::Oms;
+    let excluded = |path: &str| options.excludes(path) || (statement && is_never_stated(path));
     let ask = Ask {
-        algorithm: options.algorithm,
+        algorithm: options.algorithm(),
         tensors: (!files_only).then_some(if options.canonical { Names::Canonical } else { Names::Stored }),
         files: !options.canonical || options.files || files_only,
         scope: Scope { excluded: &excluded, own: &own },
     };
     let taken = manifests::take(&checkpoint, &ask, context.jobs.get(), &context.progress)?;
-    document.hash = Some(section(taken, options, document).into());
+    let mut section = section(taken, options, document);
+    if statement {
+        section.excluded = unstated(&checkpoint, &section);
+    }
+    document.hash = Some(section.into());
     Ok(Status::Ok)
+}
+
+/// Whether a statement never speaks of the file of that path.
+fn is_never_stated(path: &str) -> bool {
+    let first = path.split('/').next().unwrap_or_default();
+    oms::NEVER.contains(&first)
+}
+
+/// The exact paths that are there and not digested: a statement names them one by one.
+fn unstated(checkpoint: &Checkpoint, hash: &Hash) -> Vec<String> {
+    let stated = |name: &str| hash.files.iter().flatten().any(|file| file.path == name);
+    let files = checkpoint.files.iter().map(|entry| entry.name.as_str());
+    let cache = checkpoint.root().join(".cache").exists().then_some(".cache");
+    let left = files.filter(|name| !stated(name) && !is_never_stated(name)).chain(cache);
+    left.map(str::to_owned).collect()
 }
 
 /// Opens a checkpoint. Unfinished conversions inside it are no part of it, and so no damage either.
