@@ -408,6 +408,7 @@ struct Hash {
     #[serde(default)]
     notes: Vec<String>,
     check: Option<Check>,
+    audit: Option<Audit>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -436,6 +437,17 @@ struct Check {
     missing: u64,
     added: u64,
     moved: u64,
+    counts: Counts,
+    findings: Vec<Finding>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Audit {
+    new: u64,
+    again: u64,
+    kept: u64,
+    put_off: u64,
     counts: Counts,
     findings: Vec<Finding>,
 }

@@ -33,6 +33,9 @@ pub struct Hash {
     /// How a manifest compares (`--check`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub check: Option<Check>,
+    /// What was read, and what was known from earlier runs (`--cache`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<Audit>,
 }
 
 /// The digest of one tensor's values.
@@ -78,5 +81,22 @@ pub struct Check {
     /// How many findings there are of each severity.
     pub counts: Counts,
     /// What is missing, added, changed or moved.
+    pub findings: Vec<FindingRecord>,
+}
+
+/// What a run with a cache read, in files.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Audit {
+    /// Read for the first time, or because somebody wrote them since.
+    pub new: u64,
+    /// Read again although their digests were known.
+    pub again: u64,
+    /// Not read: their digests are those of an earlier run.
+    pub kept: u64,
+    /// Of these, those whose turn it was to be read again and for which no time was left (`--max-seconds`).
+    pub put_off: u64,
+    /// How many findings there are of each severity.
+    pub counts: Counts,
+    /// Files whose bytes changed although nobody wrote them.
     pub findings: Vec<FindingRecord>,
 }

@@ -12,7 +12,7 @@ use crate::canonical::Table;
 use crate::digests::Algorithm;
 use crate::facts::{FileId, Finding, Id, Progress};
 use crate::layouts::Checkpoint;
-use crate::plan::digest::Whole;
+use crate::plan::digest::{Cache, Means, Whole};
 use crate::plan::read::Reader;
 
 /// How a manifest and a checkpoint compare. Files and tensors are counted together.
@@ -27,7 +27,7 @@ pub struct Checked {
 }
 
 /// Checks a checkpoint against a manifest. `excluded` says of a path whether the user leaves it out; a file that the
-/// manifest names is checked all the same. The pool takes in files that no walk lists.
+/// manifest names is checked all the same. What a cache knows is not read. The pool takes in files that no walk lists.
 ///
 /// # Errors
 /// Those of reading: what cannot be read can be neither changed nor unchanged.
@@ -37,6 +37,7 @@ pub fn check(
     excluded: &dyn Fn(&str) -> bool,
     jobs: usize,
     progress: &Progress,
+    cache: Option<&Cache>,
 ) -> Result<Checked> {
     let own: Vec<Identity> = manifest.identity.into_iter().collect();
     let counted = Scope { excluded, own: &own }.files(checkpoint);
@@ -72,7 +73,8 @@ pub fn check(
         let files: Vec<FileId> = files.into_iter().collect();
         let tensors = manifest.tensors.as_ref().filter(|tensors| tensors.algorithm == algorithm);
         let own = if tensors.is_some() { table.take() } else { None };
-        let (lines, wholes) = take::digests(checkpoint, own.as_ref(), &files, algorithm, jobs, progress)?;
+        let (lines, wholes) =
+            take::digests(checkpoint, own.as_ref(), &files, &Means { algorithm, jobs, progress, cache })?;
         digests.extend(files.iter().map(|file| (algorithm, *file)).zip(wholes));
         if let (Some(tensors), Some(own)) = (tensors, own) {
             compare_tensors(tensors, own, lines, &mut checked)?;

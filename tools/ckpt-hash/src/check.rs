@@ -9,6 +9,7 @@ use ckpt::document::{Check, Counts, Document, Hash, Status};
 use ckpt::facts::{Finding, Id, limits};
 use ckpt::manifests::{self, Manifest};
 
+use crate::kept::Kept;
 use crate::options::Options;
 use crate::take;
 
@@ -46,10 +47,12 @@ pub(crate) fn run(options: &Options, document: &mut Document, context: &Context)
         Some(file) => manifests::read(file, given, Some(&path), options.algorithm)?,
         None => manifests::hub::read(&path)?,
     };
-    let mut checkpoint = take::open(&path, context)?;
+    let mut checkpoint = take::open(&path, options, context)?;
     let recorded = globs(&manifest)?;
     let excluded = |path: &str| options.excludes(path) || recorded.iter().any(|glob| glob.matches(path));
-    let checked = manifests::check(&manifest, &mut checkpoint, &excluded, context.jobs.get(), &context.progress)?;
+    let cache = options.kept.get().map(Kept::cache);
+    let jobs = context.jobs.get();
+    let checked = manifests::check(&manifest, &mut checkpoint, &excluded, jobs, &context.progress, cache)?;
     let number = |id: Id| u64::try_from(checked.findings.iter().filter(|finding| finding.id == id).count());
     let findings = context.policy.records(&checked.findings);
     let status = context.policy.status(&findings);

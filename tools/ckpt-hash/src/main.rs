@@ -1,6 +1,7 @@
 //! ckpt-hash: is it the same as before, is it the same as that one? Digests of files, of tensors, of the model.
 
 mod check;
+mod kept;
 mod options;
 mod own;
 mod report;
@@ -13,6 +14,7 @@ use anyhow::Result;
 use ckpt::cli::{self, Context, Example, Style, Tool};
 use ckpt::document::{Document, Status};
 
+use kept::Kept;
 use options::{Format, Options};
 
 impl Tool for Options {
@@ -25,17 +27,23 @@ impl Tool for Options {
         self.check.as_deref().map(check::folder).into_iter().collect()
     }
 
-    fn prepare(&self, _: &[Document], _: &Context) -> Result<()> {
+    fn prepare(&self, _: &[Document], context: &Context) -> Result<()> {
         self.sense()?;
+        if let Some(file) = &self.cache {
+            // It is set once, here.
+            let _ = self.kept.set(Kept::open(file, self.subset, self.max_seconds, context));
+        }
         check::prepare(self)
     }
 
     fn run(&self, document: &mut Document, context: &Context) -> Result<Status> {
-        if self.check.is_some() || self.hub {
-            check::run(self, document, context)
+        let status = if self.check.is_some() || self.hub {
+            check::run(self, document, context)?
         } else {
-            take::run(self, document, context)
-        }
+            take::run(self, document, context)?
+        };
+        let rotten = self.kept.get().map_or(Status::Ok, |kept| kept.close(document, context));
+        Ok(status.max(rotten))
     }
 
     fn report(&self, document: &Document, style: Style) -> String {

@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use ckpt::cli::{Example, Glob, Usage};
+use ckpt::cli::{Example, Glob, Size, Usage};
 use ckpt::digests::Algorithm;
 use ckpt::manifests::oms;
 use clap::ValueEnum;
+
+use crate::kept::Kept;
 
 pub(crate) const EXAMPLES: &[Example] = &[
     ("ckpt-hash model > model.json", "digests of every file and tensor, and a root over each"),
@@ -78,6 +80,26 @@ pub(crate) struct Options {
         conflicts_with_all = ["check", "canonical", "files", "algorithm", "format", "brief"])]
     pub(crate) hub: bool,
 
+    /// Keep digests in FILE: what nobody has written since an earlier run is not read again
+    #[arg(long, value_name = "FILE", help_heading = "Again and again")]
+    pub(crate) cache: Option<PathBuf>,
+
+    /// Read the Nth of T shares of the files again although nobody has written them: `3/30` on the third of a month
+    #[arg(long, value_name = "N/T", value_parser = subset, requires = "cache", help_heading = "Again and again")]
+    pub(crate) subset: Option<(u64, u64)>,
+
+    /// Begin to read no file again after so many seconds; those read longest ago come first
+    #[arg(long, value_name = "SECONDS", requires = "cache", help_heading = "Again and again")]
+    pub(crate) max_seconds: Option<u64>,
+
+    /// Read at most so many bytes a second (200M), and leave nothing behind in the page cache
+    #[arg(long, value_name = "RATE", value_parser = rate, help_heading = "Again and again")]
+    pub(crate) rate: Option<u64>,
+
+    /// The cache, once it is read.
+    #[arg(skip)]
+    pub(crate) kept: OnceLock<Kept>,
+
     /// A manifest that came over stdin.
     #[arg(skip)]
     pub(crate) given: OnceLock<Vec<u8>>,
@@ -121,4 +143,19 @@ fn algorithm(name: &str) -> Result<Algorithm, String> {
         let known: Vec<&str> = Algorithm::all().map(Algorithm::name).collect();
         format!("the algorithms are {}", known.join(", "))
     })
+}
+
+/// `N/T`, from `1/T` to `T/T`.
+fn subset(text: &str) -> Result<(u64, u64), String> {
+    let parts = text.split_once('/').and_then(|(number, of)| Some((number.parse().ok()?, of.parse().ok()?)));
+    let inside = |&(number, of): &(u64, u64)| (1..=of).contains(&number);
+    parts.filter(inside).ok_or_else(|| format!("{text:?} is not N/T with N from 1 to T"))
+}
+
+/// Bytes a second. As people write rates, `200M` is `200MB`.
+fn rate(text: &str) -> Result<u64, String> {
+    let short = text.ends_with(['k', 'K', 'M', 'G']);
+    let Size(bytes) = if short { format!("{text}B") } else { text.to_owned() }.parse()?;
+    // A slower one would take longer for one piece than people wait for a program to stop.
+    if bytes < 100_000 { Err("the rate is less than 100 kB a second".to_owned()) } else { Ok(bytes) }
 }

@@ -2,26 +2,29 @@
 
 use std::ffi::OsStr;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Result, bail};
+use ckpt::bytes::Care;
 use ckpt::cli::{Context, Refusal, Usage};
 use ckpt::document::{Document, FileDigest, Hash, Status, TensorDigest};
 use ckpt::facts::Id;
 use ckpt::layouts::{self, Checkpoint, Layout};
 use ckpt::manifests::{self, Ask, Digests, Names, Scope, oms};
 
+use crate::kept::Kept;
 use crate::options::{Format, Options};
 use crate::own;
 
 /// Answers for one checkpoint.
 pub(crate) fn run(options: &Options, document: &mut Document, context: &Context) -> Result<Status> {
-    let checkpoint = open(&document.path(), context)?;
+    let checkpoint = open(&document.path(), options, context)?;
     let files_only = options.lists_files_only();
     if files_only && let Some(name) = unprintable(&checkpoint) {
         let message = format!("the name of the file {name} is not UTF-8, which a list of digests cannot hold here");
         bail!(Refusal::new(message, "leave it out with --exclude, or take --format json"));
     }
-    let own = own::identities(options.output.as_deref());
+    let own = own::identities([&options.output, &options.cache]);
     let statement = options.format == Format::Oms;
     let excluded = |path: &str| options.excludes(path) || (statement && is_never_stated(path));
     let ask = Ask {
@@ -29,6 +32,7 @@ pub(crate) fn run(options: &Options, document: &mut Document, context: &Context)
         tensors: (!files_only).then_some(if options.canonical { Names::Canonical } else { Names::Stored }),
         files: !options.canonical || options.files || files_only,
         scope: Scope { excluded: &excluded, own: &own },
+        cache: options.kept.get().map(Kept::cache),
     };
     let taken = manifests::take(&checkpoint, &ask, context.jobs.get(), &context.progress)?;
     let mut section = section(taken, options, document);
@@ -55,12 +59,13 @@ fn unstated(checkpoint: &Checkpoint, hash: &Hash) -> Vec<String> {
 }
 
 /// Opens a checkpoint. Unfinished conversions inside it are no part of it, and so no damage either.
-pub(crate) fn open(path: &Path, context: &Context) -> Result<Checkpoint> {
+pub(crate) fn open(path: &Path, options: &Options, context: &Context) -> Result<Checkpoint> {
     let layout = context.from.as_deref().map(|name| {
         Layout::from_name(name).ok_or_else(|| Usage(format!("there is no layout {name:?} to read a path --from")))
     });
     let mut checkpoint = layouts::open(path, layout.transpose()?, context.jobs.get())?;
     checkpoint.findings.retain(|finding| finding.id != Id::PartialLeft);
+    checkpoint.pool.set_care(options.rate.map(|rate| Arc::new(Care::new(rate))));
     Ok(checkpoint)
 }
 
@@ -95,5 +100,6 @@ fn section(taken: Digests, options: &Options, document: &Document) -> Hash {
         excluded: options.exclude.iter().map(ToString::to_string).collect(),
         notes: taken.notes,
         check: None,
+        audit: None,
     }
 }

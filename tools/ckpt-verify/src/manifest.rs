@@ -29,7 +29,7 @@ pub(crate) fn check(checkpoint: &mut Checkpoint, file: &Path, context: &Context)
     let recorded = globs(&manifest)?;
     let excluded = |path: &str| recorded.iter().any(|glob| glob.matches(path));
     let told = std::mem::take(&mut checkpoint.findings);
-    let checked = manifests::check(&manifest, checkpoint, &excluded, context.jobs.get(), &context.progress);
+    let checked = manifests::check(&manifest, checkpoint, &excluded, context.jobs.get(), &context.progress, None);
     checkpoint.findings = told;
     Ok(checked?.findings)
 }
