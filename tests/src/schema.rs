@@ -408,6 +408,7 @@ struct Hash {
     #[serde(default)]
     notes: Vec<String>,
     check: Option<Check>,
+    shared: Option<Vec<Shared>>,
     audit: Option<Audit>,
 }
 
@@ -439,6 +440,16 @@ struct Check {
     moved: u64,
     counts: Counts,
     findings: Vec<Finding>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Shared {
+    path: String,
+    equal: bool,
+    tensors: u64,
+    bytes: u64,
+    names: Option<Vec<String>>,
 }
 
 #[derive(Debug, Deserialize)]

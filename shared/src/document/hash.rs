@@ -33,6 +33,9 @@ pub struct Hash {
     /// How a manifest compares (`--check`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub check: Option<Check>,
+    /// What it shares with the checkpoints before it, the nearest first (`--duplicates`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared: Option<Vec<Shared>>,
     /// What was read, and what was known from earlier runs (`--cache`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audit: Option<Audit>,
@@ -82,6 +85,22 @@ pub struct Check {
     pub counts: Counts,
     /// What is missing, added, changed or moved.
     pub findings: Vec<FindingRecord>,
+}
+
+/// Tensors that two checkpoints share: one dtype, shape and digest, under whatever names.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Shared {
+    /// The other checkpoint, as it was typed.
+    pub path: String,
+    /// All tensors are the same, under the same names.
+    pub equal: bool,
+    /// How many tensors of this checkpoint the other has, too.
+    pub tensors: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Their names in this checkpoint, sorted. Left out by `--brief`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub names: Option<Vec<String>>,
 }
 
 /// What a run with a cache read, in files.

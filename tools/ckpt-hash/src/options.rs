@@ -9,6 +9,7 @@ use ckpt::manifests::oms;
 use clap::ValueEnum;
 
 use crate::kept::Kept;
+use crate::twins::Twins;
 
 pub(crate) const EXAMPLES: &[Example] = &[
     ("ckpt-hash model > model.json", "digests of every file and tensor, and a root over each"),
@@ -54,6 +55,14 @@ pub(crate) struct Options {
     /// Leave out files whose path in the checkpoint matches (repeatable); the patterns are recorded
     #[arg(long, value_name = "GLOB", help_heading = "Digests")]
     pub(crate) exclude: Vec<Glob>,
+
+    /// Say which tensors each checkpoint shares with those before it
+    #[arg(long, help_heading = "Digests", conflicts_with_all = ["format", "check", "hub"])]
+    pub(crate) duplicates: bool,
+
+    /// The checkpoints before.
+    #[arg(skip)]
+    pub(crate) twins: Twins,
 
     /// Say the roots only, without the lists
     #[arg(long, help_heading = "Output")]

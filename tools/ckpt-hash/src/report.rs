@@ -5,7 +5,7 @@ use std::path::Path;
 use ckpt::cli::style::{bytes, plural};
 use ckpt::cli::{Cell, Role, Style, Table};
 use ckpt::digests::Algorithm;
-use ckpt::document::{Check, Document, FileDigest, Hash};
+use ckpt::document::{Audit, Check, Document, FileDigest, Hash};
 use ckpt::facts::Id;
 use ckpt::manifests::{self, FileLine, oms};
 
@@ -18,6 +18,9 @@ pub(crate) fn text(document: &Document, style: Style) -> String {
             Some(check) => checked(check, &hash.notes, style),
             None => taken(hash, style),
         });
+        if let Some(audit) = &hash.audit {
+            text.push_str(&audited(audit, style));
+        }
     }
     text
 }
@@ -51,6 +54,10 @@ fn taken(hash: &Hash, style: Style) -> String {
     for note in &hash.notes {
         table.field("note", note.as_str());
     }
+    for shared in hash.shared.iter().flatten() {
+        let what = format!("{}, {}", plural(shared.tensors, "tensor"), bytes(shared.bytes));
+        table.field("shared", format!("{what} with {}", shared.path));
+    }
     let mut text = table.render(style, 2);
     let mut listed = Table::new();
     for file in hash.files.iter().flatten() {
@@ -62,6 +69,20 @@ fn taken(hash: &Hash, style: Style) -> String {
         text.push_str(&listed.render(style, 2));
     }
     text
+}
+
+fn audited(audit: &Audit, style: Style) -> String {
+    let mut table = Table::new();
+    let (new, again, kept) = (audit.new, audit.again, audit.kept);
+    table.field("read", format!("{}, and {again} again; {kept} known", plural(new, "new file")));
+    for finding in &audit.findings {
+        table.row([
+            Cell::new(finding.severity, finding.id.as_str()),
+            Cell::new(Role::Strong, finding.file.as_deref().unwrap_or("")),
+            Cell::new(Role::Faint, finding.message.as_str()),
+        ]);
+    }
+    table.render(style, 2)
 }
 
 fn checked(check: &Check, notes: &[String], style: Style) -> String {

@@ -1,5 +1,6 @@
 //! Takes the digests of a checkpoint and fills in the document's section.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
@@ -35,7 +36,17 @@ pub(crate) fn run(options: &Options, document: &mut Document, context: &Context)
         cache: options.kept.get().map(Kept::cache),
     };
     let taken = manifests::take(&checkpoint, &ask, context.jobs.get(), &context.progress)?;
+    let met = options.duplicates.then(|| options.twins.meet(&document.path, &taken));
     let mut section = section(taken, options, document);
+    if let Some((mut shared, notes)) = met {
+        if options.brief {
+            for shared in &mut shared {
+                shared.names = None;
+            }
+        }
+        section.shared = Some(shared);
+        section.notes.extend(notes);
+    }
     if statement {
         section.excluded = unstated(&checkpoint, &section);
     }
@@ -51,10 +62,10 @@ fn is_never_stated(path: &str) -> bool {
 
 /// The exact paths that are there and not digested: a statement names them one by one.
 fn unstated(checkpoint: &Checkpoint, hash: &Hash) -> Vec<String> {
-    let stated = |name: &str| hash.files.iter().flatten().any(|file| file.path == name);
+    let stated: BTreeSet<&str> = hash.files.iter().flatten().map(|file| file.path.as_str()).collect();
     let files = checkpoint.files.iter().map(|entry| entry.name.as_str());
     let cache = checkpoint.root().join(".cache").exists().then_some(".cache");
-    let left = files.filter(|name| !stated(name) && !is_never_stated(name)).chain(cache);
+    let left = files.filter(|name| !stated.contains(name) && !is_never_stated(name)).chain(cache);
     left.map(str::to_owned).collect()
 }
 
@@ -100,6 +111,7 @@ fn section(taken: Digests, options: &Options, document: &Document) -> Hash {
         excluded: options.exclude.iter().map(ToString::to_string).collect(),
         notes: taken.notes,
         check: None,
+        shared: None,
         audit: None,
     }
 }
