@@ -7,11 +7,11 @@ use anyhow::{Context as _, Result};
 use ckpt::cli::{Context, Glob, Usage};
 use ckpt::document::{Check, Counts, Document, Hash, Status};
 use ckpt::facts::{Finding, Id, limits};
-use ckpt::manifests::{self, Manifest};
+use ckpt::manifests::{self, Identity, Manifest};
 
 use crate::kept::Kept;
 use crate::options::Options;
-use crate::take;
+use crate::{own, take};
 
 /// The folder that a manifest speaks of if no path is given: its own.
 pub(crate) fn folder(manifest: &Path) -> PathBuf {
@@ -49,7 +49,14 @@ pub(crate) fn run(options: &Options, document: &mut Document, context: &Context)
     };
     let mut checkpoint = take::open(&path, options, context)?;
     let recorded = globs(&manifest)?;
-    let excluded = |path: &str| options.excludes(path) || recorded.iter().any(|glob| glob.matches(path));
+    // The cache may lie in the folder that it speaks of.
+    let own = own::identities([&options.output, &options.cache]);
+    let root = checkpoint.root().to_owned();
+    let is_own = |path: &str| {
+        !own.is_empty() && std::fs::metadata(root.join(path)).is_ok_and(|data| own.contains(&Identity::of(&data)))
+    };
+    let excluded =
+        |path: &str| is_own(path) || options.excludes(path) || recorded.iter().any(|glob| glob.matches(path));
     let cache = options.kept.get().map(Kept::cache);
     let jobs = context.jobs.get();
     let checked = manifests::check(&manifest, &mut checkpoint, &excluded, jobs, &context.progress, cache)?;

@@ -196,9 +196,9 @@ impl Cache {
     }
 
     /// Whether it is a known file's turn to be read again.
-    pub(super) fn is_due(&self, path: &Path, known: &Known) -> bool {
+    pub(super) fn is_due(&self, path: &Path) -> bool {
         let subset = |(number, shares): (u64, u64)| share(path).checked_rem(shares) == number.checked_sub(1);
-        known.rotten || self.again.subset.map_or(self.again.until.is_some(), subset)
+        self.again.subset.map_or(self.again.until.is_some(), subset)
     }
 
     /// Counts a file of which nothing was read.
@@ -274,7 +274,8 @@ pub(super) struct Known {
     pub(super) spans: Vec<String>,
     /// When it was read, in seconds since 1970.
     pub(super) read: u64,
-    rotten: bool,
+    /// It was not the same when it was read last.
+    pub(super) rotten: bool,
 }
 
 /// What was read of a file.
@@ -285,6 +286,11 @@ pub(super) struct Learned<'a> {
     pub(super) algorithm: Algorithm,
     pub(super) whole: Option<&'a String>,
     pub(super) spans: Vec<(Span, String)>,
+}
+
+/// Whether two looks at a path saw one file in one state.
+pub(super) fn is_same(before: &Metadata, after: &Metadata) -> bool {
+    (before.dev(), before.ino()) == (after.dev(), after.ino()) && State::of(before) == State::of(after)
 }
 
 fn seconds(time: SystemTime) -> u64 {

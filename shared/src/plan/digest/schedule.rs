@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use anyhow::Result;
 
-use super::cache::{Cache, Known, Learned, share};
+use super::cache::{self, Cache, Known, Learned, share};
 use super::crew::{Crew, Outcome, Task};
 use super::spans::Span;
 use super::{Apart, Key, Means, Whole, Work};
@@ -50,7 +50,7 @@ impl Plan {
         };
         let path = |file: FileId| reader.pool().path(file);
         let state = |file: FileId| path(file).and_then(|path| std::fs::metadata(path).ok());
-        let due = |cache: &Cache, file: FileId, known: &Known| path(file).is_none_or(|path| cache.is_due(path, known));
+        let due = |cache: &Cache, file: FileId| path(file).is_none_or(|path| cache.is_due(path));
         for (&file, spans) in &work.spans {
             let data = state(file);
             plan.states.extend(data.clone().map(|data| (file, data)));
@@ -60,7 +60,12 @@ impl Plan {
                 .and_then(|(cache, data)| Some((cache, cache.known(&data, means.algorithm, true, &spans.list)?)));
             match known {
                 None => plan.files.push(file),
-                Some((cache, known)) if due(cache, file, &known) => plan.turns.push((file, known)),
+                // What is known to be rotten is looked at whatever the time.
+                Some((_, known)) if known.rotten => {
+                    forget(reader, file);
+                    plan.files.push(file);
+                }
+                Some((cache, known)) if due(cache, file) => plan.turns.push((file, known)),
                 Some((_, known)) => plan.known.push((file, known)),
             }
         }
@@ -69,7 +74,8 @@ impl Plan {
                 let data = state(file)?;
                 plan.states.insert(file, data.clone());
                 let known = cache.known(&data, means.algorithm, false, &spans)?;
-                (!cache.in_time() || !due(cache, file, &known)).then_some((file, known))
+                let late = !cache.in_time() && !known.rotten;
+                (late || !(known.rotten || due(cache, file))).then_some((file, known))
             });
             match known {
                 Some((file, known)) => plan.known_values.push((file, places, known)),
@@ -89,21 +95,24 @@ impl Plan {
         found: &mut Found,
     ) -> Result<()> {
         found.values = vec![None; work.apart.len()];
-        for (file, _) in &self.turns {
-            forget(reader, *file);
-        }
         let turns = std::mem::take(&mut self.turns);
         let timed = means.cache.is_some_and(Cache::is_timed);
         let mut files = std::mem::take(&mut self.files);
         let (mut together, mut apart) = (Vec::new(), Vec::new());
         for turn in turns {
-            if timed { apart.push(turn) } else { together.push(turn.0) }
+            if timed {
+                apart.push(turn);
+            } else {
+                forget(reader, turn.0);
+                together.push(turn.0);
+            }
         }
         files.extend(together);
         let values = std::mem::take(&mut self.values);
         self.read(work, &files, &values, reader, means, found)?;
         for (file, known) in apart {
             if means.cache.is_some_and(Cache::in_time) {
+                forget(reader, file);
                 self.read(work, &[file], &[], reader, means, found)?;
             } else {
                 self.keep(file, known, true, means, found);
@@ -202,7 +211,12 @@ impl Plan {
         reader: &Reader<'_>,
         means: &Means<'_>,
     ) {
-        if let (Some(cache), Some(before)) = (means.cache, self.states.get(&file)) {
+        let Some(cache) = means.cache else { return };
+        let after = reader.pool().path(file).and_then(|path| std::fs::metadata(path).ok());
+        // A file that was replaced between the look at it and its opening is not the one that was read.
+        if let (Some(before), Some(after)) = (self.states.get(&file), after)
+            && cache::is_same(before, &after)
+        {
             let (name, began, algorithm) = (reader.pool().name(file), self.began, means.algorithm);
             cache.learn(&Learned { name, before, began, algorithm, whole, spans });
         }

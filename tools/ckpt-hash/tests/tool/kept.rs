@@ -92,6 +92,9 @@ fn rot_is_found_when_a_file_is_read_again_and_told_until_it_is_mended() {
     let (document, code) = answer(folder.path(), &keep);
     assert_eq!((audit(&document), code), ((1, files - 1, rotten), 1));
 
+    let (document, code) = answer(folder.path(), &["--cache", "kept", "--max-seconds", "0", "model"]);
+    assert_eq!((audit(&document).2.len(), code), (1, 1));
+
     // Restored, with its times: all is well again.
     let path = folder.path().join(SHARD);
     let was = fs::metadata(&path).unwrap();
@@ -142,6 +145,11 @@ fn the_cache_is_no_part_of_what_is_digested_and_a_torn_one_is_told() {
         let (document, _) = answer(folder.path(), &["--cache", "model/kept", "model"]);
         assert_eq!(document["hash"]["files_root"], plain["hash"]["files_root"]);
     }
+    assert_eq!(run(folder.path(), &["model", "--exclude", "kept", "--output", "m.json"]).status.code(), Some(0));
+    fs::write(folder.path().join("model/list"), "").unwrap();
+    let (document, code) = answer(folder.path(), &["--cache", "model/kept", "--check", "m.json", "model"]);
+    assert_eq!((&document["hash"]["check"]["added"], code), (&Value::from(1), 1), "the list, and not the cache");
+
     let kept = folder.path().join("model/kept");
     let text = fs::read(&kept).unwrap();
     for length in [0, 1, 30, text.len() / 2, text.len() - 2] {
