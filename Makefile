@@ -77,12 +77,14 @@ install: release ## binaries, manual pages and completions below PREFIX (/usr/lo
 	  $(TARGET)/release/$$tool --generate fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/$$tool.fish || exit 1; \
 	done
 	install -m 644 scripts/ckpt.mk $(DESTDIR)$(PREFIX)/share/ckpt-tools/ckpt.mk
+	install -m 755 scripts/ckpt-audit $(DESTDIR)$(PREFIX)/bin/ckpt-audit
+	install -m 644 scripts/ckpt-audit.1 $(DESTDIR)$(PREFIX)/share/man/man1/ckpt-audit.1
 
 uninstall: ## take away what install put there
 	cd $(DESTDIR)$(PREFIX) && for tool in $(TOOLS); do \
 	  rm -f bin/$$tool share/man/man1/$$tool.1 share/bash-completion/completions/$$tool \
 	    share/zsh/site-functions/_$$tool share/fish/vendor_completions.d/$$tool.fish; done; \
-	  rm -rf share/ckpt-tools
+	  rm -f bin/ckpt-audit share/man/man1/ckpt-audit.1; rm -rf share/ckpt-tools
 
 clean: ## take away what was built
 	cargo clean

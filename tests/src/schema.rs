@@ -409,6 +409,8 @@ struct Hash {
     #[serde(default)]
     notes: Vec<String>,
     check: Option<Check>,
+    shared: Option<Vec<Shared>>,
+    audit: Option<Audit>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -436,6 +438,28 @@ struct Check {
     changed: u64,
     missing: u64,
     added: u64,
+    moved: u64,
+    counts: Counts,
+    findings: Vec<Finding>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Shared {
+    path: String,
+    equal: bool,
+    tensors: u64,
+    bytes: u64,
+    names: Option<Vec<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Audit {
+    new: u64,
+    again: u64,
+    kept: u64,
+    put_off: u64,
     counts: Counts,
     findings: Vec<Finding>,
 }

@@ -1,11 +1,13 @@
 //! Bytes from outside: a bounded cursor over a buffer, positioned reads behind one small interface, and threads to
 //! do them on.
 
+pub mod care;
 pub mod cursor;
 pub mod pool;
 pub mod source;
 pub mod work;
 
+pub use care::Care;
 pub use cursor::{Cursor, Short};
 pub use pool::Pool;
 pub use source::{FileSource, ReadAt};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::source::Stamp;
-use super::{FileSource, ReadAt};
+use super::{Care, FileSource, ReadAt};
 use crate::facts::FileId;
 
 /// Files kept open: well below the 1024 descriptors a process has by default.
@@ -18,6 +18,7 @@ pub struct Pool {
     paths: Vec<PathBuf>,
     names: Vec<String>,
     open: Mutex<Open>,
+    care: Option<Arc<Care>>,
 }
 
 #[derive(Debug, Default)]
@@ -38,6 +39,12 @@ impl Pool {
         self.paths.push(path);
         self.names.push(name);
         FileId(self.paths.len().saturating_sub(1))
+    }
+
+    /// Reads with care from now on.
+    pub fn set_care(&mut self, care: Option<Arc<Care>>) {
+        self.care = care;
+        self.open.get_mut().unwrap_or_else(PoisonError::into_inner).sources.clear();
     }
 
     /// The name that messages give a file.
@@ -70,7 +77,7 @@ impl Pool {
             return Ok(Arc::clone(source));
         }
         let path = self.paths.get(file.0).ok_or(io::ErrorKind::NotFound)?;
-        let source = Arc::new(FileSource::open(path)?);
+        let source = Arc::new(FileSource::open(path)?.with_care(self.care.clone()));
         if open.sources.len() >= OPEN {
             open.sources.pop_front();
         }

@@ -5,6 +5,9 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
+use std::sync::Arc;
+
+use super::care::{self, Care};
 
 /// Something of a known size that can be read at any position, from many threads at once.
 pub trait ReadAt: Send + Sync {
@@ -50,6 +53,7 @@ impl Stamp {
 pub struct FileSource {
     file: File,
     stamp: Stamp,
+    care: Option<Arc<Care>>,
 }
 
 impl FileSource {
@@ -64,7 +68,7 @@ impl FileSource {
         }
         let file = File::open(path)?;
         let stamp = Stamp::of(&file.metadata()?);
-        Ok(FileSource { file, stamp })
+        Ok(FileSource { file, stamp, care: None })
     }
 
     /// What the file was when it was opened.
@@ -78,13 +82,39 @@ impl FileSource {
     }
 }
 
+impl FileSource {
+    /// The same file, read with care.
+    pub fn with_care(self, care: Option<Arc<Care>>) -> FileSource {
+        FileSource { care, ..self }
+    }
+
+    /// Asks the system to drop `count` bytes from `offset` on from its page cache; what somebody maps, or what is not
+    /// yet on the disk, stays there.
+    pub fn forget(&self, offset: u64, count: u64) {
+        if let Some(count) = std::num::NonZeroU64::new(count) {
+            // It is a wish; a file system that does not know it is no trouble.
+            let _ = rustix::fs::fadvise(&self.file, offset, Some(count), rustix::fs::Advice::DontNeed);
+        }
+    }
+}
+
 impl ReadAt for FileSource {
     fn size(&self) -> u64 {
         self.stamp.size
     }
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        self.file.read_exact_at(buffer, offset)
+        let Some(care) = &self.care else { return self.file.read_exact_at(buffer, offset) };
+        let count = u64::try_from(buffer.len()).unwrap_or(u64::MAX);
+        care.wait(count);
+        self.file.read_exact_at(buffer, offset)?;
+        let end = offset.saturating_add(count);
+        if end >= self.size() {
+            self.forget(0, self.size());
+        } else if offset / care::WINDOW != end / care::WINDOW {
+            self.forget(0, offset.saturating_sub(care::BEHIND));
+        }
+        Ok(())
     }
 }
 

@@ -53,10 +53,12 @@ impl Context {
         Some(record)
     }
 
-    /// Tells people something about the checkpoint at hand that counts for nothing.
+    /// Tells people something, about the checkpoint at hand if there is one, that counts for nothing.
     pub fn say(&self, text: &str) {
         let path = self.now.lock().map_or_else(|_| String::new(), |now| now.path.clone());
-        self.voice.say(None, &format!("{path}: {text}"));
+        // Before the first checkpoint there is no path to speak of.
+        let text = if path.is_empty() { text.to_owned() } else { format!("{path}: {text}") };
+        self.voice.say(None, &text);
     }
 
     /// Whether a document may be worked on by a tool that makes something of it: one that is not ok is passed on,

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use md5::Md5;
+use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 
 /// A digest algorithm.
@@ -11,46 +12,60 @@ pub enum Algorithm {
     /// SHA-256, the default.
     #[default]
     Sha256,
+    /// BLAKE3, several times as fast, with 256 bits.
+    Blake3,
     /// MD5, as Meta's `checklist.chk` uses it. It protects against accidents only.
     Md5,
+    /// SHA-1. It protects against accidents only.
+    Sha1,
+    /// SHA-1 the way git names a file: over `blob LENGTH`, a NUL, and the content. Hugging Face names small files so.
+    GitBlob,
 }
 
+/// Algorithm, name, hexadecimal digits.
+const ROWS: &[(Algorithm, &str, usize)] = &[
+    (Algorithm::Sha256, "sha256", 64),
+    (Algorithm::Blake3, "blake3", 64),
+    (Algorithm::Md5, "md5", 32),
+    (Algorithm::Sha1, "sha1", 40),
+    (Algorithm::GitBlob, "git-blob", 40),
+];
+
 impl Algorithm {
-    /// Every algorithm.
-    pub const ALL: &'static [Algorithm] = &[Algorithm::Sha256, Algorithm::Md5];
+    /// Every algorithm. Of two with digests of one length, the commoner comes first.
+    pub fn all() -> impl Iterator<Item = Algorithm> {
+        ROWS.iter().map(|row| row.0)
+    }
 
     /// The name used in documents and on the command line.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Sha256 => "sha256",
-            Self::Md5 => "md5",
-        }
+        ROWS.iter().find(|row| row.0 == self).map_or("", |row| row.1)
     }
 
     /// The algorithm of that name.
     pub fn from_name(name: &str) -> Option<Algorithm> {
-        Self::ALL.iter().copied().find(|algorithm| algorithm.name() == name)
+        ROWS.iter().find(|row| row.1 == name).map(|row| row.0)
     }
 
     /// Hexadecimal digits of a digest.
     pub fn digits(self) -> usize {
-        match self {
-            Self::Sha256 => 64,
-            Self::Md5 => 32,
-        }
+        ROWS.iter().find(|row| row.0 == self).map_or(0, |row| row.2)
     }
 
-    /// A fresh hasher.
-    pub fn hasher(self) -> Hasher {
+    /// A fresh hasher for a content of `bytes` bytes: git's digests begin with the length.
+    pub fn hasher(self, bytes: u64) -> Hasher {
         match self {
             Self::Sha256 => Hasher::Sha256(Sha256::new()),
+            Self::Blake3 => Hasher::Blake3(Box::default()),
             Self::Md5 => Hasher::Md5(Md5::new()),
+            Self::Sha1 => Hasher::Sha1(Sha1::new()),
+            Self::GitBlob => Hasher::Sha1(Sha1::new_with_prefix(format!("blob {bytes}\0"))),
         }
     }
 
     /// The digest of a buffer, in lower-case hexadecimal.
     pub fn of(self, bytes: &[u8]) -> String {
-        let mut hasher = self.hasher();
+        let mut hasher = self.hasher(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
         hasher.update(bytes);
         hasher.finish()
     }
@@ -61,15 +76,21 @@ impl Algorithm {
 pub enum Hasher {
     /// SHA-256.
     Sha256(Sha256),
+    /// BLAKE3, whose state is large.
+    Blake3(Box<blake3::Hasher>),
     /// MD5.
     Md5(Md5),
+    /// SHA-1, git's too.
+    Sha1(Sha1),
 }
 
 impl fmt::Debug for Hasher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Sha256(_) => "Sha256",
+            Self::Blake3(_) => "Blake3",
             Self::Md5(_) => "Md5",
+            Self::Sha1(_) => "Sha1",
         })
     }
 }
@@ -79,7 +100,9 @@ impl Hasher {
     pub fn update(&mut self, bytes: &[u8]) {
         match self {
             Self::Sha256(hasher) => hasher.update(bytes),
+            Self::Blake3(hasher) => drop(hasher.update(bytes)),
             Self::Md5(hasher) => hasher.update(bytes),
+            Self::Sha1(hasher) => hasher.update(bytes),
         }
     }
 
@@ -87,7 +110,9 @@ impl Hasher {
     pub fn finish(self) -> String {
         match self {
             Self::Sha256(hasher) => hex(&hasher.finalize()),
+            Self::Blake3(hasher) => hex(hasher.finalize().as_bytes()),
             Self::Md5(hasher) => hex(&hasher.finalize()),
+            Self::Sha1(hasher) => hex(&hasher.finalize()),
         }
     }
 }
@@ -107,8 +132,18 @@ mod tests {
 
     #[test]
     fn digests_are_those_of_the_standards() {
-        // FIPS 180-2 appendix B.1 and RFC 1321 appendix A.5.
-        assert_eq!(Algorithm::Sha256.of(b"abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-        assert_eq!(Algorithm::Md5.of(b"abc"), "900150983cd24fb0d6963f7d28e17f72");
+        // FIPS 180-2 appendix B.1, the test vectors of BLAKE3, RFC 1321 appendix A.5, FIPS 180-2 appendix A.1, and
+        // `printf abc | git hash-object --stdin`.
+        for (algorithm, digest) in [
+            (Algorithm::Sha256, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
+            (Algorithm::Blake3, "6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85"),
+            (Algorithm::Md5, "900150983cd24fb0d6963f7d28e17f72"),
+            (Algorithm::Sha1, "a9993e364706816aba3e25717850c26c9cd0d89d"),
+            (Algorithm::GitBlob, "f2ba8f84ab5c1bce84a7b441cb1959cfc7093b7f"),
+        ] {
+            assert_eq!(algorithm.of(b"abc"), digest);
+            assert_eq!(digest.len(), algorithm.digits());
+            assert_eq!(Algorithm::from_name(algorithm.name()), Some(algorithm));
+        }
     }
 }

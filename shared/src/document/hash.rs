@@ -33,6 +33,12 @@ pub struct Hash {
     /// How a manifest compares (`--check`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub check: Option<Check>,
+    /// What it shares with the checkpoints before it, the nearest first (`--duplicates`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared: Option<Vec<Shared>>,
+    /// What was read, and what was known from earlier runs (`--cache`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<Audit>,
 }
 
 /// The digest of one tensor's values.
@@ -72,8 +78,44 @@ pub struct Check {
     pub missing: u64,
     /// Those that are there and that it does not name.
     pub added: u64,
+    /// Those that it names otherwise: they are neither missing nor added.
+    #[serde(default)]
+    pub moved: u64,
     /// How many findings there are of each severity.
     pub counts: Counts,
-    /// What is missing, added or changed.
+    /// What is missing, added, changed or moved.
+    pub findings: Vec<FindingRecord>,
+}
+
+/// Tensors that two checkpoints share: one dtype, shape and digest, under whatever names.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Shared {
+    /// The other checkpoint, as it was typed.
+    pub path: String,
+    /// All tensors are the same, under the same names.
+    pub equal: bool,
+    /// How many tensors of this checkpoint the other has, too.
+    pub tensors: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Their names in this checkpoint, sorted. Left out by `--brief`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub names: Option<Vec<String>>,
+}
+
+/// What a run with a cache read, in files.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Audit {
+    /// Read for the first time, or because somebody wrote them since.
+    pub new: u64,
+    /// Read again although their digests were known.
+    pub again: u64,
+    /// Not read: their digests are those of an earlier run.
+    pub kept: u64,
+    /// Of these, those whose turn it was to be read again and for which no time was left (`--max-seconds`).
+    pub put_off: u64,
+    /// How many findings there are of each severity.
+    pub counts: Counts,
+    /// Files whose bytes changed although nobody wrote them.
     pub findings: Vec<FindingRecord>,
 }

@@ -20,7 +20,7 @@ use serde_json::{Map, Value};
 
 pub use convert::{Convert, Inferred, PlannedFile, PlannedTensor, Source, Written};
 pub use escape::{escape, escape_bytes};
-pub use hash::{Check, FileDigest, Hash, TensorDigest};
+pub use hash::{Audit, Check, FileDigest, Hash, Shared, TensorDigest};
 pub use inspect::{
     Changed, Config, ConfigChange, Diff, DtypeSum, Family, File, Geometry, Inspect, Shard, Stats, Tensor, Tied,
     Tokenizer, Training, TreeNode, YesNo,

@@ -22,6 +22,14 @@ impl<T> Section<T> {
             Self::Passed(_) => None,
         }
     }
+
+    /// As [`Section::own`], to add to it.
+    pub fn own_mut(&mut self) -> Option<&mut T> {
+        match self {
+            Self::Own(section) => Some(section),
+            Self::Passed(_) => None,
+        }
+    }
 }
 
 impl<T: Serialize> Section<T> {

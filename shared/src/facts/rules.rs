@@ -162,6 +162,8 @@ rules! {
     ManifestMissing       "manifest-missing"        Error   Deep      "what the manifest names is not there";
     ManifestAdded         "manifest-added"          Error   Deep      "something is there that the manifest does not name";
     ManifestChanged       "manifest-changed"        Error   Deep      "the bytes are not those of the manifest";
+    ManifestMoved         "manifest-moved"          Error   Deep      "what the manifest names is there under another name";
+    BitRot                "bit-rot"                 Error   Deep      "the bytes changed although nobody wrote the file";
     // The run could not tell.
     PathMissing           "path-missing"            Error   Structure "there is nothing at the path";
     Unsupported           "unsupported"             Error   Structure "the format is known but not read yet";

@@ -12,7 +12,7 @@ use crate::canonical::Table;
 use crate::digests::Algorithm;
 use crate::facts::{FileId, Finding, Id, Progress};
 use crate::layouts::Checkpoint;
-use crate::plan::digest::Whole;
+use crate::plan::digest::{Cache, Means, Whole};
 use crate::plan::read::Reader;
 
 /// How a manifest and a checkpoint compare. Files and tensors are counted together.
@@ -27,7 +27,7 @@ pub struct Checked {
 }
 
 /// Checks a checkpoint against a manifest. `excluded` says of a path whether the user leaves it out; a file that the
-/// manifest names is checked all the same. The pool takes in files that no walk lists.
+/// manifest names is checked all the same. What a cache knows is not read. The pool takes in files that no walk lists.
 ///
 /// # Errors
 /// Those of reading: what cannot be read can be neither changed nor unchanged.
@@ -37,6 +37,7 @@ pub fn check(
     excluded: &dyn Fn(&str) -> bool,
     jobs: usize,
     progress: &Progress,
+    cache: Option<&Cache>,
 ) -> Result<Checked> {
     let own: Vec<Identity> = manifest.identity.into_iter().collect();
     let counted = Scope { excluded, own: &own }.files(checkpoint);
@@ -51,16 +52,16 @@ pub fn check(
 
     let listed = manifest.files.as_deref().unwrap_or_default();
     let (found, missing) = resolve(listed, checkpoint);
-    checked.findings.extend(missing);
-    if manifest.files.is_some() {
-        let names: BTreeSet<&str> = listed.iter().map(|entry| entry.path.as_str()).collect();
-        let added = counted.iter().map(|file| checkpoint.pool.name(*file)).filter(|name| !names.contains(name));
-        let added =
-            added.map(|name| Finding::new(Id::ManifestAdded, "the manifest does not name this file").in_file(name));
-        checked.findings.extend(added);
-    }
+    let names: BTreeSet<&str> = listed.iter().map(|entry| entry.path.as_str()).collect();
+    let added = counted.iter().copied().filter(|file| !names.contains(checkpoint.pool.name(*file)));
+    let mut added: Vec<FileId> = added.filter(|_| manifest.files.is_some()).collect();
 
     let mut groups = groups(&found);
+    // What is missing may be there under another name.
+    for entry in &missing {
+        let fits = |file: &&FileId| entry.size.is_none_or(|size| size == checkpoint.size_of(**file));
+        groups.entry(entry.algorithm).or_default().extend(added.iter().filter(fits).copied());
+    }
     if let (None, Some((algorithm, _))) = (&manifest.files, &manifest.files_root) {
         groups.entry(*algorithm).or_default().extend(counted.iter().copied());
     }
@@ -72,13 +73,32 @@ pub fn check(
         let files: Vec<FileId> = files.into_iter().collect();
         let tensors = manifest.tensors.as_ref().filter(|tensors| tensors.algorithm == algorithm);
         let own = if tensors.is_some() { table.take() } else { None };
-        let (lines, wholes) = take::digests(checkpoint, own.as_ref(), &files, algorithm, jobs, progress)?;
+        let (lines, wholes) =
+            take::digests(checkpoint, own.as_ref(), &files, &Means { algorithm, jobs, progress, cache })?;
         digests.extend(files.iter().map(|file| (algorithm, *file)).zip(wholes));
         if let (Some(tensors), Some(own)) = (tensors, own) {
             compare_tensors(tensors, own, lines, &mut checked)?;
         }
     }
     compare_files(&found, &digests, &mut checked);
+    for entry in missing {
+        let same =
+            |file: &FileId| digests.get(&(entry.algorithm, *file)).is_some_and(|whole| whole.digest == entry.digest);
+        if let Some(place) = added.iter().position(same) {
+            let name = checkpoint.pool.name(added.remove(place));
+            let moved = Finding::new(Id::ManifestMoved, "the file has another name in the manifest").in_file(name);
+            checked.findings.push(moved.needed(&entry.path, name));
+            continue;
+        }
+        let exists = checkpoint.root().join(&entry.path).exists();
+        let message = if exists { "this is not a file" } else { "the file is not there" };
+        checked.findings.push(Finding::new(Id::ManifestMissing, message).in_file(entry.path.clone()));
+    }
+    let of_file = |file: &FileId| {
+        let message = "the manifest does not name this file";
+        Finding::new(Id::ManifestAdded, message).in_file(checkpoint.pool.name(*file))
+    };
+    checked.findings.extend(added.iter().map(of_file));
     if let (None, Some((algorithm, root))) = (&manifest.files, &manifest.files_root) {
         let line = |file: &FileId| {
             let whole = digests.get(&(*algorithm, *file))?;
@@ -118,8 +138,11 @@ fn table(
     })
 }
 
-/// The files that a manifest names, and findings for those that are not there.
-fn resolve<'m>(listed: &'m [FileEntry], checkpoint: &mut Checkpoint) -> (Vec<(&'m FileEntry, FileId)>, Vec<Finding>) {
+/// The files that a manifest names, and those of them that are not there.
+fn resolve<'m>(
+    listed: &'m [FileEntry],
+    checkpoint: &mut Checkpoint,
+) -> (Vec<(&'m FileEntry, FileId)>, Vec<&'m FileEntry>) {
     let (mut found, mut missing) = (Vec::new(), Vec::new());
     for entry in listed {
         let path = checkpoint.root().join(&entry.path);
@@ -128,8 +151,7 @@ fn resolve<'m>(listed: &'m [FileEntry], checkpoint: &mut Checkpoint) -> (Vec<(&'
         } else if path.is_file() {
             found.push((entry, checkpoint.pool.add(path, entry.path.clone())));
         } else {
-            let message = if path.exists() { "this is not a file" } else { "the file is not there" };
-            missing.push(Finding::new(Id::ManifestMissing, message).in_file(entry.path.clone()));
+            missing.push(entry);
         }
     }
     (found, missing)
@@ -180,11 +202,12 @@ fn compare_tensors(
         return Ok(());
     };
     let mut there: BTreeMap<&str, &TensorLine> = lines.iter().map(|line| (line.name.as_str(), line)).collect();
+    let mut missing: Vec<&TensorLine> = Vec::new();
     for line in listed {
         let of = |id, message: &str| Finding::new(id, message).tensor(line.name.clone());
         let geometry = |line: &TensorLine| format!("{} {:?}", line.dtype, line.shape);
         match there.remove(line.name.as_str()) {
-            None => checked.findings.push(of(Id::ManifestMissing, "the tensor is not there")),
+            None => missing.push(line),
             Some(own) if (&own.dtype, &own.shape) != (&line.dtype, &line.shape) => {
                 let changed = of(Id::ManifestChanged, "the tensor has another dtype or shape than in the manifest");
                 checked.findings.push(changed.needed(geometry(line), geometry(own)));
@@ -196,9 +219,29 @@ fn compare_tensors(
             Some(_) => checked.unchanged = checked.unchanged.saturating_add(1),
         }
     }
+    moved(&missing, &mut there, checked);
     let added = |name: &&str| Finding::new(Id::ManifestAdded, "the manifest does not name this tensor").tensor(*name);
     checked.findings.extend(there.keys().map(added));
     Ok(())
+}
+
+/// Looks for missing tensors among those that the manifest does not name; whichever is found is taken out of them.
+fn moved(missing: &[&TensorLine], there: &mut BTreeMap<&str, &TensorLine>, checked: &mut Checked) {
+    let mut names: BTreeMap<(String, String, Vec<u64>), BTreeSet<String>> = BTreeMap::new();
+    let key = |line: &TensorLine| (line.digest.clone(), line.dtype.clone(), line.shape.clone());
+    for line in there.values() {
+        names.entry(key(line)).or_default().insert(line.name.clone());
+    }
+    for line in missing {
+        let Some(name) = names.get_mut(&key(line)).and_then(BTreeSet::pop_first) else {
+            let missing = Finding::new(Id::ManifestMissing, "the tensor is not there");
+            checked.findings.push(missing.tensor(line.name.clone()));
+            continue;
+        };
+        there.remove(name.as_str());
+        let moved = Finding::new(Id::ManifestMoved, "the tensor has another name in the manifest").tensor(&name);
+        checked.findings.push(moved.needed(&line.name, &name));
+    }
 }
 
 fn compare_roots(needed: &str, found: &str, message: &str, checked: &mut Checked) {

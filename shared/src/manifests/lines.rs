@@ -44,13 +44,12 @@ pub fn files_root(algorithm: Algorithm, files: &[FileLine]) -> Result<String> {
 }
 
 fn of_lines(algorithm: Algorithm, lines: impl Iterator<Item = impl Serialize>) -> Result<String> {
-    let mut hasher = algorithm.hasher();
+    let mut text = Vec::new();
     for line in lines {
-        let mut text = serde_json::to_vec(&line)?;
+        serde_json::to_writer(&mut text, &line)?;
         text.push(b'\n');
-        hasher.update(&text);
     }
-    Ok(hasher.finish())
+    Ok(algorithm.of(&text))
 }
 
 #[cfg(test)]

@@ -1,11 +1,13 @@
 //! Manifests: the digests of a checkpoint taken, written down, read again and held against what is there.
 //!
-//! [`take()`] makes digests, [`read()`] reads a manifest of any kind, [`check()`] says what is unchanged, changed, missing
-//! and added. It fails closed: what cannot be read or is not named in the manifest counts against the checkpoint.
+//! [`take()`] makes digests, [`read()`] reads a manifest of any kind, [`check()`] says what is unchanged, changed, missing,
+//! added and moved. It fails closed: what cannot be read or is not named in the manifest counts against the checkpoint.
 
 mod check;
+pub mod hub;
 mod json;
 mod lines;
+pub mod oms;
 mod read;
 mod scope;
 mod take;

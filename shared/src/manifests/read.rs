@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use super::lines::TensorLine;
 use super::scope::Identity;
 use super::take::Names;
-use super::{json, text};
+use super::{json, oms, text};
 use crate::bytes::{FileSource, ReadAt};
 use crate::digests::Algorithm;
 use crate::facts::{Finding, Id, limits};
@@ -53,16 +53,19 @@ pub struct Manifest {
     pub tensors: Option<Tensors>,
     /// Patterns of files that were left out when it was made.
     pub excluded: Vec<String>,
+    /// What one should know of it.
+    pub notes: Vec<String>,
     /// What is wrong with it, as far as the rest of it can still be checked.
     pub findings: Vec<Finding>,
 }
 
 /// Reads the manifest in `file`, or the one in `given` that came from elsewhere under the name `file`. Of several
-/// documents the one about `path` counts.
+/// documents the one about `path` counts. `untagged` is what the digests of a list are where neither their length nor a
+/// tag says so; else the name of the file may (`model.b3`).
 ///
 /// # Errors
 /// If it cannot be read, or a finding `manifest-invalid` if nothing in it can be checked.
-pub fn read(file: &Path, given: Option<&[u8]>, path: Option<&Path>) -> Result<Manifest> {
+pub fn read(file: &Path, given: Option<&[u8]>, path: Option<&Path>, untagged: Option<Algorithm>) -> Result<Manifest> {
     let name = file.to_string_lossy().into_owned();
     let invalid = |message: &str| Finding::new(Id::ManifestInvalid, message).in_file(name.clone());
     let (content, identity) = if let Some(given) = given {
@@ -75,33 +78,49 @@ pub fn read(file: &Path, given: Option<&[u8]>, path: Option<&Path>) -> Result<Ma
         let identity = Identity::of(&source.file().metadata().with_context(|| name.clone())?);
         (source.read_vec_at(source.size(), 0).with_context(|| name.clone())?, Some(identity))
     };
-    let mut manifest = if content.trim_ascii_start().starts_with(b"{") {
+    let manifest = if let Some(statement) = oms::statement(&content) {
+        oms::read(&statement, &name)?
+    } else if content.trim_ascii_start().starts_with(b"{") {
         json::read(&content, path, &name)?
     } else {
-        let (files, findings) = text::read(&content, &name);
+        let (files, findings) = text::read(&content, &name, untagged.or_else(|| by_name(file)));
         if files.is_empty() {
             bail!(findings.into_iter().next().unwrap_or_else(|| invalid("the manifest names nothing")));
         }
         Manifest { files: Some(files), findings, ..Manifest::default() }
     };
-    let mut outside = Vec::new();
-    if let Some(files) = &mut manifest.files {
-        files.retain_mut(|entry| {
-            let path = inside(&entry.path);
-            let safe = path.is_some();
-            let given = std::mem::replace(&mut entry.path, path.unwrap_or_default());
-            if !safe {
-                outside.push(given);
-            }
-            safe
-        });
+    Ok(Manifest { name, identity, ..manifest }.inside())
+}
+
+impl Manifest {
+    /// Leaves out the files that are named outside the checkpoint; each becomes a finding.
+    pub(super) fn inside(mut self) -> Manifest {
+        let mut outside = Vec::new();
+        if let Some(files) = &mut self.files {
+            files.retain_mut(|entry| {
+                let path = inside(&entry.path);
+                let safe = path.is_some();
+                let given = std::mem::replace(&mut entry.path, path.unwrap_or_default());
+                if !safe {
+                    outside.push(given);
+                }
+                safe
+            });
+        }
+        for path in outside {
+            let message = "the manifest names a file outside the checkpoint";
+            let finding = Finding::new(Id::NameUnsafe, message).in_file(self.name.clone());
+            self.findings.push(finding.needed("a file inside", path));
+        }
+        self
     }
-    for path in outside {
-        let message = "the manifest names a file outside the checkpoint";
-        let finding = Finding::new(Id::NameUnsafe, message).in_file(name.clone());
-        manifest.findings.push(finding.needed("a file inside", path));
-    }
-    Ok(Manifest { name, identity, ..manifest })
+}
+
+/// What the name of a list says of its digests: `b3sum` writes its lines as `sha256sum` does.
+fn by_name(file: &Path) -> Option<Algorithm> {
+    let name = file.file_name()?.to_string_lossy().to_ascii_lowercase();
+    let words = [".b3", "b3sum", "blake3"];
+    words.iter().any(|word| name.contains(word)).then_some(Algorithm::Blake3)
 }
 
 /// A path that stays inside the folder it is taken from, without its `.` parts.

@@ -8,7 +8,7 @@ use crate::canonical::{self, Table};
 use crate::digests::Algorithm;
 use crate::facts::{FileId, Finding, Id, Progress, Recipe};
 use crate::layouts::Checkpoint;
-use crate::plan::digest::{self, Whole};
+use crate::plan::digest::{self, Cache, Means, Whole};
 use crate::plan::read::Reader;
 
 /// Under which names, and of which bytes, tensors are digested.
@@ -47,6 +47,8 @@ pub struct Ask<'a> {
     pub files: bool,
     /// Of which files.
     pub scope: Scope<'a>,
+    /// Digests of earlier runs.
+    pub cache: Option<&'a Cache>,
 }
 
 /// Digests of a checkpoint.
@@ -78,7 +80,8 @@ pub fn take(checkpoint: &Checkpoint, ask: &Ask<'_>, jobs: usize, progress: &Prog
     let reader = Reader::new(&checkpoint.pool);
     let table = ask.tensors.map(|names| table(checkpoint, names, &reader, jobs, progress)).transpose()?;
     let files = if ask.files { ask.scope.files(checkpoint) } else { Vec::new() };
-    let (mut tensors, wholes) = digests(checkpoint, table.as_ref(), &files, ask.algorithm, jobs, progress)?;
+    let means = Means { algorithm: ask.algorithm, jobs, progress, cache: ask.cache };
+    let (mut tensors, wholes) = digests(checkpoint, table.as_ref(), &files, &means)?;
 
     let mut taken = Digests { algorithm: ask.algorithm, ..Digests::default() };
     if let Some(mut table) = table {
@@ -142,14 +145,12 @@ pub(super) fn digests(
     checkpoint: &Checkpoint,
     table: Option<&Table>,
     files: &[FileId],
-    algorithm: Algorithm,
-    jobs: usize,
-    progress: &Progress,
+    means: &Means<'_>,
 ) -> Result<(Vec<TensorLine>, Vec<Whole>)> {
     let tensors = table.map_or(&[][..], |table| table.tensors.as_slice());
     let recipes: Vec<&Recipe> = tensors.iter().map(|tensor| &tensor.recipe).collect();
     let reader = Reader::new(&checkpoint.pool);
-    let taken = digest::take(&reader, files, &recipes, algorithm, jobs, progress)?;
+    let taken = digest::take_kept(&reader, files, &recipes, means)?;
     for (file, whole) in files.iter().zip(&taken.files) {
         // The listing is older than the first read.
         let listed = checkpoint.files.get(file.0).map(|entry| entry.size);

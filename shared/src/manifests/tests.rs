@@ -23,7 +23,7 @@ fn folder() -> tempfile::TempDir {
 /// The document and the list of the folder.
 fn manifests(folder: &Path) -> [Vec<u8>; 2] {
     let scope = Scope { excluded: &|_| false, own: &[] };
-    let ask = Ask { algorithm: Algorithm::Md5, tensors: Some(Names::Stored), files: true, scope };
+    let ask = Ask { algorithm: Algorithm::Md5, tensors: Some(Names::Stored), files: true, scope, cache: None };
     let taken = take(&layouts::open(folder, None, 1).unwrap(), &ask, 2, &Progress::default()).unwrap();
     let (tensors, root) = taken.tensors.unwrap();
     let (files, files_root) = taken.files.unwrap();
@@ -41,9 +41,9 @@ fn manifests(folder: &Path) -> [Vec<u8>; 2] {
 
 /// Whether the manifest approves of the folder.
 fn approves(text: &[u8], folder: &Path) -> bool {
-    let Ok(manifest) = read(Path::new("m"), Some(text), None) else { return false };
+    let Ok(manifest) = read(Path::new("m"), Some(text), None, None) else { return false };
     let mut checkpoint = layouts::open(folder, None, 1).unwrap();
-    let checked = check(&manifest, &mut checkpoint, &|_| false, 1, &Progress::default());
+    let checked = check(&manifest, &mut checkpoint, &|_| false, 1, &Progress::default(), None);
     checked.is_ok_and(|checked| checked.findings.is_empty())
 }
 

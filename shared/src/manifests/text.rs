@@ -1,4 +1,4 @@
-//! Lists of digests as `sha256sum` and `md5sum` write and read them: GNU lines and BSD tags.
+//! Lists of digests as `sha256sum`, `md5sum` and `b3sum` write and read them: GNU lines and BSD tags.
 
 use anyhow::Result;
 
@@ -16,8 +16,9 @@ pub fn line(path: &str, digest: &str) -> String {
     format!("\\{digest}  {path}\n")
 }
 
-/// Reads a list. Lines that are none are findings; blank lines and comments are passed over.
-pub(super) fn read(text: &[u8], manifest: &str) -> (Vec<FileEntry>, Vec<Finding>) {
+/// Reads a list. Lines that are none are findings; blank lines and comments are passed over. `untagged` is what digests
+/// of its length are where the line itself does not say.
+pub(super) fn read(text: &[u8], manifest: &str, untagged: Option<Algorithm>) -> (Vec<FileEntry>, Vec<Finding>) {
     let (mut entries, mut findings) = (Vec::new(), Vec::new());
     for (number, line) in text.split(|&byte| byte == b'\n').enumerate() {
         // A list that went through Windows ends its lines in two bytes.
@@ -25,7 +26,7 @@ pub(super) fn read(text: &[u8], manifest: &str) -> (Vec<FileEntry>, Vec<Finding>
         if line.trim().is_empty() || line.starts_with('#') {
             continue;
         }
-        match entry(&line) {
+        match entry(&line, untagged) {
             Ok(entry) => entries.push(entry),
             Err(why) => {
                 let message = format!("line {} of the manifest {why}", number.saturating_add(1));
@@ -36,11 +37,11 @@ pub(super) fn read(text: &[u8], manifest: &str) -> (Vec<FileEntry>, Vec<Finding>
     (entries, findings)
 }
 
-fn entry(line: &str) -> Result<FileEntry, String> {
+fn entry(line: &str, untagged: Option<Algorithm>) -> Result<FileEntry, String> {
     let (escaped, line) = line.strip_prefix('\\').map_or((false, line), |rest| (true, rest));
     let (algorithm, digest, name) = match tagged(line)? {
         Some(parts) => parts,
-        None => plain(line)?,
+        None => plain(line, untagged)?,
     };
     let path = if escaped { unescaped(name).ok_or("has a name with an unknown escape")? } else { name.to_owned() };
     Ok(FileEntry { path, size: None, algorithm, digest: digest.to_ascii_lowercase() })
@@ -62,16 +63,16 @@ fn tagged(line: &str) -> Result<Option<(Algorithm, &str, &str)>, String> {
 }
 
 /// `digest  name`, `digest *name`.
-fn plain(line: &str) -> Result<(Algorithm, &str, &str), String> {
+fn plain(line: &str, untagged: Option<Algorithm>) -> Result<(Algorithm, &str, &str), String> {
     let unknown = || "is not `digest  name`".to_owned();
     let (digest, rest) = line.split_once(' ').ok_or_else(unknown)?;
     let name = rest.strip_prefix([' ', '*']).ok_or_else(unknown)?;
     if !is_hex(digest) || name.is_empty() {
         return Err(unknown());
     }
-    let algorithm = Algorithm::ALL.iter().find(|algorithm| algorithm.digits() == digest.len());
+    let algorithm = untagged.into_iter().chain(Algorithm::all()).find(|algorithm| algorithm.digits() == digest.len());
     let algorithm = algorithm.ok_or_else(|| format!("has a digest of {} digits, of no known kind", digest.len()))?;
-    Ok((*algorithm, digest, name))
+    Ok((algorithm, digest, name))
 }
 
 fn is_hex(text: &str) -> bool {
@@ -108,7 +109,7 @@ mod tests {
             "# a comment\n{MD5}  a b\r\n\n{MD5} *bin\n{}  ./Upper\nSHA256 (x (1) = y) = {sha}\n\\MD5 (a\\nb) = {MD5}\n\\{MD5}  c\\\\d",
             MD5.to_uppercase()
         );
-        let (entries, findings) = read(text.as_bytes(), "m");
+        let (entries, findings) = read(text.as_bytes(), "m", None);
         assert_eq!(findings, []);
         let read: Vec<_> = entries.iter().map(|entry| (entry.path.as_str(), entry.algorithm)).collect();
         let md5 = Algorithm::Md5;
@@ -127,16 +128,25 @@ mod tests {
     #[test]
     fn lines_that_are_none_are_told() {
         for line in ["hello", "0123  a", &format!("{MD5} a"), &format!("{MD5}  "), "SHA512 (a) = 00", "MD5 (a) = 00"] {
-            let (entries, findings) = read(line.as_bytes(), "m");
+            let (entries, findings) = read(line.as_bytes(), "m", None);
             assert_eq!((entries.len(), findings.len()), (0, 1), "{line}");
         }
-        assert_eq!(read(format!("\\{MD5}  a\\tb").as_bytes(), "m").1.len(), 1);
+        assert_eq!(read(format!("\\{MD5}  a\\tb").as_bytes(), "m", None).1.len(), 1);
+    }
+
+    #[test]
+    fn what_a_line_leaves_open_is_told_from_outside() {
+        let text = format!("{}  a\n{MD5}  b\nSHA256 (c) = {}\n", "0".repeat(64), "0".repeat(64));
+        let of =
+            |untagged| read(text.as_bytes(), "m", untagged).0.iter().map(|entry| entry.algorithm).collect::<Vec<_>>();
+        assert_eq!(of(None), [Algorithm::Sha256, Algorithm::Md5, Algorithm::Sha256]);
+        assert_eq!(of(Some(Algorithm::Blake3)), [Algorithm::Blake3, Algorithm::Md5, Algorithm::Sha256]);
     }
 
     #[test]
     fn what_is_written_is_read() {
         for name in ["plain", " lead", "a\\b", "a\nb\r", "größe", "*star"] {
-            let (entries, findings) = read(line(name, MD5).as_bytes(), "m");
+            let (entries, findings) = read(line(name, MD5).as_bytes(), "m", None);
             assert_eq!((entries[0].path.as_str(), findings.len()), (name, 0));
         }
     }

@@ -7,10 +7,11 @@ use anyhow::{Context as _, Result};
 use ckpt::cli::{Context, Glob, Usage};
 use ckpt::document::{Check, Counts, Document, Hash, Status};
 use ckpt::facts::{Finding, Id, limits};
-use ckpt::manifests::{self, Manifest};
+use ckpt::manifests::{self, Identity, Manifest};
 
+use crate::kept::Kept;
 use crate::options::Options;
-use crate::take;
+use crate::{own, take};
 
 /// The folder that a manifest speaks of if no path is given: its own.
 pub(crate) fn folder(manifest: &Path) -> PathBuf {
@@ -39,14 +40,26 @@ pub(crate) fn prepare(options: &Options) -> Result<()> {
 }
 
 /// Answers for one checkpoint.
-pub(crate) fn run(options: &Options, file: &Path, document: &mut Document, context: &Context) -> Result<Status> {
+pub(crate) fn run(options: &Options, document: &mut Document, context: &Context) -> Result<Status> {
     let path = document.path();
     let given = options.given.get().map(Vec::as_slice);
-    let manifest = manifests::read(file, given, Some(&path))?;
-    let mut checkpoint = take::open(&path, context)?;
+    let manifest = match &options.check {
+        Some(file) => manifests::read(file, given, Some(&path), options.algorithm)?,
+        None => manifests::hub::read(&path)?,
+    };
+    let mut checkpoint = take::open(&path, options, context)?;
     let recorded = globs(&manifest)?;
-    let excluded = |path: &str| options.excludes(path) || recorded.iter().any(|glob| glob.matches(path));
-    let checked = manifests::check(&manifest, &mut checkpoint, &excluded, context.jobs.get(), &context.progress)?;
+    // The cache may lie in the folder that it speaks of.
+    let own = own::identities([&options.output, &options.cache]);
+    let root = checkpoint.root().to_owned();
+    let is_own = |path: &str| {
+        !own.is_empty() && std::fs::metadata(root.join(path)).is_ok_and(|data| own.contains(&Identity::of(&data)))
+    };
+    let excluded =
+        |path: &str| is_own(path) || options.excludes(path) || recorded.iter().any(|glob| glob.matches(path));
+    let cache = options.kept.get().map(Kept::cache);
+    let jobs = context.jobs.get();
+    let checked = manifests::check(&manifest, &mut checkpoint, &excluded, jobs, &context.progress, cache)?;
     let number = |id: Id| u64::try_from(checked.findings.iter().filter(|finding| finding.id == id).count());
     let findings = context.policy.records(&checked.findings);
     let status = context.policy.status(&findings);
@@ -57,6 +70,7 @@ pub(crate) fn run(options: &Options, file: &Path, document: &mut Document, conte
         changed: number(Id::ManifestChanged)?,
         missing: number(Id::ManifestMissing)?,
         added: number(Id::ManifestAdded)?,
+        moved: number(Id::ManifestMoved)?,
         counts: Counts::of(&findings),
         findings,
     };
@@ -66,6 +80,7 @@ pub(crate) fn run(options: &Options, file: &Path, document: &mut Document, conte
             names: tensors.map(|tensors| tensors.names).unwrap_or_default().name().to_owned(),
             root: checked.root,
             excluded: options.exclude.iter().chain(&recorded).map(ToString::to_string).collect(),
+            notes: manifest.notes,
             check: Some(check),
             ..Hash::default()
         }

@@ -1,10 +1,12 @@
 //! ckpt-hash: is it the same as before, is it the same as that one? Digests of files, of tensors, of the model.
 
 mod check;
+mod kept;
 mod options;
 mod own;
 mod report;
 mod take;
+mod twins;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -13,7 +15,8 @@ use anyhow::Result;
 use ckpt::cli::{self, Context, Example, Style, Tool};
 use ckpt::document::{Document, Status};
 
-use options::Options;
+use kept::Kept;
+use options::{Format, Options};
 
 impl Tool for Options {
     const NAME: &'static str = "ckpt-hash";
@@ -25,15 +28,23 @@ impl Tool for Options {
         self.check.as_deref().map(check::folder).into_iter().collect()
     }
 
-    fn prepare(&self, _: &[Document], _: &Context) -> Result<()> {
+    fn prepare(&self, _: &[Document], context: &Context) -> Result<()> {
+        self.sense()?;
+        if let Some(file) = &self.cache {
+            // It is set once, here.
+            let _ = self.kept.set(Kept::open(file, self.subset, self.max_seconds, context));
+        }
         check::prepare(self)
     }
 
     fn run(&self, document: &mut Document, context: &Context) -> Result<Status> {
-        match &self.check {
-            Some(manifest) => check::run(self, manifest, document, context),
-            None => take::run(self, document, context),
-        }
+        let status = if self.check.is_some() || self.hub {
+            check::run(self, document, context)?
+        } else {
+            take::run(self, document, context)?
+        };
+        let rotten = self.kept.get().map_or(Status::Ok, |kept| kept.close(document, context));
+        Ok(status.max(rotten))
     }
 
     fn report(&self, document: &Document, style: Style) -> String {
@@ -41,7 +52,11 @@ impl Tool for Options {
     }
 
     fn format(&self) -> Option<fn(&Self, &Document) -> String> {
-        self.lists_files_only().then_some(|_, document| report::sums(document))
+        match self.format {
+            Format::Json => None,
+            Format::Sha256sum | Format::Checklist => Some(|_, document| report::sums(document)),
+            Format::Oms => Some(|_, document| report::statement(document)),
+        }
     }
 
     fn output(&self) -> Option<&Path> {

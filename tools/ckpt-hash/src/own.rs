@@ -3,14 +3,14 @@
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::PathBuf;
 
 use ckpt::manifests::Identity;
 
-/// `--output`, if it is there already, and the file that stdout was led into.
-pub(crate) fn identities(output: Option<&Path>) -> Vec<Identity> {
-    let file = output.and_then(|path| std::fs::metadata(path).ok());
-    let files = [file, stdout().ok()].into_iter().flatten();
+/// `--output` and `--cache`, if they are there already, and the file that stdout was led into.
+pub(crate) fn identities(named: [&Option<PathBuf>; 2]) -> Vec<Identity> {
+    let named = named.into_iter().flatten().filter_map(|path| std::fs::metadata(path).ok());
+    let files = named.chain(stdout().ok());
     files.filter(Metadata::is_file).map(|data| Identity::of(&data)).collect()
 }
 

@@ -1,17 +1,21 @@
 //! Takes the digests of a checkpoint and fills in the document's section.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Result, bail};
+use ckpt::bytes::Care;
 use ckpt::cli::{self, Context, Refusal, Usage};
 use ckpt::document::{Document, FileDigest, Hash, Status, TensorDigest};
 use ckpt::facts::Id;
 use ckpt::layouts::training::run;
 use ckpt::layouts::{self, Checkpoint, Layout};
-use ckpt::manifests::{self, Ask, Digests, Names, Scope};
+use ckpt::manifests::{self, Ask, Digests, Names, Scope, oms};
 
-use crate::options::Options;
+use crate::kept::Kept;
+use crate::options::{Format, Options};
 use crate::own;
 
 /// Answers for a checkpoint, or for every step of a run.
@@ -27,32 +31,64 @@ pub(crate) fn run(options: &Options, document: &mut Document, context: &Context)
 
 /// Answers for one checkpoint.
 fn one(options: &Options, document: &mut Document, context: &Context) -> Result<Status> {
-    let checkpoint = open(&document.path(), context)?;
+    let checkpoint = open(&document.path(), options, context)?;
     let files_only = options.lists_files_only();
     if files_only && let Some(name) = unprintable(&checkpoint) {
         let message = format!("the name of the file {name} is not UTF-8, which a list of digests cannot hold here");
         bail!(Refusal::new(message, "leave it out with --exclude, or take --format json"));
     }
-    let own = own::identities(options.output.as_deref());
-    let excluded = |path: &str| options.excludes(path);
+    let own = own::identities([&options.output, &options.cache]);
+    let statement = options.format == Format::Oms;
+    let excluded = |path: &str| options.excludes(path) || (statement && is_never_stated(path));
     let ask = Ask {
-        algorithm: options.algorithm,
+        algorithm: options.algorithm(),
         tensors: (!files_only).then_some(if options.canonical { Names::Canonical } else { Names::Stored }),
         files: !options.canonical || options.files || files_only,
         scope: Scope { excluded: &excluded, own: &own },
+        cache: options.kept.get().map(Kept::cache),
     };
     let taken = manifests::take(&checkpoint, &ask, context.jobs.get(), &context.progress)?;
-    document.hash = Some(section(taken, options, document).into());
+    let met = options.duplicates.then(|| options.twins.meet(&document.path, &taken));
+    let mut section = section(taken, options, document);
+    if let Some((mut shared, notes)) = met {
+        if options.brief {
+            for shared in &mut shared {
+                shared.names = None;
+            }
+        }
+        section.shared = Some(shared);
+        section.notes.extend(notes);
+    }
+    if statement {
+        section.excluded = unstated(&checkpoint, &section);
+    }
+    document.hash = Some(section.into());
     Ok(Status::Ok)
 }
 
+/// Whether a statement never speaks of the file of that path.
+fn is_never_stated(path: &str) -> bool {
+    let first = path.split('/').next().unwrap_or_default();
+    oms::NEVER.contains(&first)
+}
+
+/// The exact paths that are there and not digested: a statement names them one by one.
+fn unstated(checkpoint: &Checkpoint, hash: &Hash) -> Vec<String> {
+    let stated: BTreeSet<&str> = hash.files.iter().flatten().map(|file| file.path.as_str()).collect();
+    let files = checkpoint.files.iter().map(|entry| entry.name.as_str());
+    let cache = checkpoint.root().join(".cache").exists().then_some(".cache");
+    let left = files.filter(|name| !stated.contains(name) && !is_never_stated(name)).chain(cache);
+    left.map(str::to_owned).collect()
+}
+
 /// Opens a checkpoint. Unfinished conversions inside it are no part of it, and so no damage either.
-pub(crate) fn open(path: &Path, context: &Context) -> Result<Checkpoint> {
+pub(crate) fn open(path: &Path, options: &Options, context: &Context) -> Result<Checkpoint> {
     let layout = context.from.as_deref().map(|name| {
         Layout::from_name(name).ok_or_else(|| Usage(format!("there is no layout {name:?} to read a path --from")))
     });
     let mut checkpoint = layouts::open(path, layout.transpose()?, context.jobs.get())?;
     checkpoint.findings.retain(|finding| finding.id != Id::PartialLeft);
+    checkpoint.pool.set_care(options.rate.map(|rate| Arc::new(Care::new(rate))));
     Ok(checkpoint)
 }
 
@@ -87,5 +123,7 @@ fn section(taken: Digests, options: &Options, document: &Document) -> Hash {
         excluded: options.exclude.iter().map(ToString::to_string).collect(),
         notes: taken.notes,
         check: None,
+        shared: None,
+        audit: None,
     }
 }

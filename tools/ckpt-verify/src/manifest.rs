@@ -25,11 +25,11 @@ pub(crate) fn prepare(manifest: &Path) -> Result<()> {
 /// # Errors
 /// If the manifest cannot be read or holds nothing that could be checked; those of reading.
 pub(crate) fn check(checkpoint: &mut Checkpoint, file: &Path, context: &Context) -> Result<Vec<Finding>> {
-    let manifest = manifests::read(file, None, Some(&checkpoint.path))?;
+    let manifest = manifests::read(file, None, Some(&checkpoint.path), None)?;
     let recorded = globs(&manifest)?;
     let excluded = |path: &str| recorded.iter().any(|glob| glob.matches(path));
     let told = std::mem::take(&mut checkpoint.findings);
-    let checked = manifests::check(&manifest, checkpoint, &excluded, context.jobs.get(), &context.progress);
+    let checked = manifests::check(&manifest, checkpoint, &excluded, context.jobs.get(), &context.progress, None);
     checkpoint.findings = told;
     Ok(checked?.findings)
 }

@@ -193,7 +193,7 @@ impl<'a> Crew<'a> {
                 Ok(Outcome::File(whole, self.land(number, *file)?))
             }
             Some(Task::Value(recipe)) => {
-                let mut hasher = self.algorithm.hasher();
+                let mut hasher = self.algorithm.hasher(recipe.len_bytes());
                 self.reader.stream(recipe, CHUNK, self.progress, |_, bytes| {
                     hasher.update(bytes);
                     Ok(())
@@ -207,7 +207,7 @@ impl<'a> Crew<'a> {
     /// Reads a file and digests it as a whole, its spans as well unless another thread does that.
     fn read(&self, number: usize, file: FileId) -> Result<Whole> {
         let source = self.reader.pool().get(file).map_err(|error| self.unreadable(&error, file, 0))?;
-        let mut hasher = self.algorithm.hasher();
+        let mut hasher = self.algorithm.hasher(source.size());
         let (mut offset, mut bytes) = (0, Vec::new());
         while offset < source.size() {
             self.fill(&mut bytes, &source, file, offset, source.size())?;

@@ -1,18 +1,21 @@
 //! The digesting sink: digests of files, and of values wherever they stand, in one pass over each file.
 
+mod cache;
 mod crew;
+mod schedule;
 mod spans;
 
-use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use anyhow::Result;
 
-use self::crew::{Crew, Outcome, Task};
+use self::schedule::{Found, Plan};
 use self::spans::Span;
 use super::read::Reader;
 use crate::digests::Algorithm;
-use crate::facts::{FileId, Finding, Id, Progress, Recipe};
+use crate::facts::{FileId, Progress, Recipe};
+
+pub use self::cache::{Again, Audit, Cache};
 
 /// The digest of a whole file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,52 +63,45 @@ pub fn take(
     jobs: usize,
     progress: &Progress,
 ) -> Result<Taken> {
-    let work = Work::of(files, recipes);
-    let pool = reader.pool();
-    let mut tasks = Vec::new();
-    // The largest first, so that no thread begins one when the others are done.
-    let mut sizes: Vec<(Reverse<u64>, FileId)> = Vec::new();
-    for file in work.spans.keys() {
-        let data = pool.path(*file).and_then(|path| std::fs::metadata(path).ok());
-        sizes.push((Reverse(data.map_or(0, |data| data.len())), *file));
-    }
-    sizes.sort();
-    for (size, file) in &sizes {
-        let spans = work.spans.get(file).map_or(&[][..], |spans| spans.list.as_slice());
-        progress.expect(spans.iter().map(|span| span.bytes).fold(size.0, u64::saturating_add));
-        tasks.push(Task::File(*file, spans));
-    }
-    let mut apart: Vec<&Apart<'_>> = work.apart.values().collect();
-    apart.sort_by_key(|value| Reverse(value.recipe.len_bytes()));
-    for value in &apart {
-        progress.expect(value.recipe.len_bytes());
-        tasks.push(Task::Value(value.recipe));
-    }
+    take_kept(reader, files, recipes, &Means { algorithm, jobs, progress, cache: None })
+}
 
-    let outcomes = Crew::new(reader, &tasks, algorithm, progress).run(jobs)?;
-    if let Some(file) = pool.changed() {
-        let message = "the file changed while it was being read";
-        return Err(Finding::new(Id::FileChanged, message).in_file(pool.name(file)).into());
-    }
+/// How digests are taken.
+#[derive(Debug, Clone, Copy)]
+pub struct Means<'a> {
+    /// The algorithm.
+    pub algorithm: Algorithm,
+    /// Threads.
+    pub jobs: usize,
+    /// Where work is announced and reported.
+    pub progress: &'a Progress,
+    /// Digests of earlier runs, believed and added to.
+    pub cache: Option<&'a Cache>,
+}
+
+/// As [`take`], but what a cache knows is not read again unless it is its turn. Values that have to be put together from
+/// pieces are always read.
+///
+/// # Errors
+/// As [`take`].
+pub fn take_kept(reader: &Reader<'_>, files: &[FileId], recipes: &[&Recipe], means: &Means<'_>) -> Result<Taken> {
+    let work = Work::of(files, recipes);
+    let mut plan = Plan::of(&work, reader, means);
+    let mut found = Found::default();
+    plan.run(&work, reader, means, &mut found)?;
 
     let mut wholes: BTreeMap<FileId, Whole> = BTreeMap::new();
     let mut digests: BTreeMap<usize, String> = BTreeMap::new();
-    let mut apart = apart.into_iter();
-    for (task, outcome) in tasks.iter().zip(outcomes) {
-        match (task, outcome) {
-            (Task::File(file, _), Outcome::File(whole, spans)) => {
-                wholes.insert(*file, whole);
-                let askers = work.spans.get(file).into_iter().flat_map(|spans| &spans.askers);
-                for (askers, digest) in askers.zip(spans) {
-                    digests.extend(askers.iter().map(|&asker| (asker, digest.clone())));
-                }
-            }
-            (_, Outcome::Value(digest)) => {
-                let askers = apart.next().into_iter().flat_map(|value| &value.askers);
-                digests.extend(askers.map(|&asker| (asker, digest.clone())));
-            }
-            (Task::Value(_), Outcome::File(..)) => {}
+    for (file, (whole, spans)) in found.files {
+        wholes.insert(file, whole);
+        let askers = work.spans.get(&file).into_iter().flat_map(|spans| &spans.askers);
+        for (askers, digest) in askers.zip(spans) {
+            digests.extend(askers.iter().map(|&asker| (asker, digest.clone())));
         }
+    }
+    for (value, digest) in work.apart.values().zip(found.values) {
+        let digest = digest.unwrap_or_default();
+        digests.extend(value.askers.iter().map(|&asker| (asker, digest.clone())));
     }
     let files = files.iter().filter_map(|file| wholes.get(file).cloned()).collect();
     Ok(Taken { files, values: digests.into_values().collect() })

@@ -33,7 +33,7 @@ impl<'a> Spans<'a> {
         let end = offset.saturating_add(to_u64(chunk.len()));
         while let Some(span) = self.spans.get(self.next).filter(|span| span.offset < end) {
             if span.bytes > 0 {
-                self.open.push((self.next, self.algorithm.hasher()));
+                self.open.push((self.next, self.algorithm.hasher(span.bytes)));
             }
             self.next = self.next.saturating_add(1);
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::bytes::Pool;
-use crate::facts::{Dtype, Op};
+use crate::facts::{Dtype, Finding, Id, Op};
 
 const SIZES: [usize; 4] = [0, 17, 3 << 20, (2 << 20) + 5];
 

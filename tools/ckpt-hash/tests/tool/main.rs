@@ -9,6 +9,7 @@
 mod check;
 mod digests;
 mod files;
+mod kept;
 mod readme;
 
 use std::fs;

@@ -66,6 +66,16 @@ explain! {
     ///
     /// The file was written again, or its disk is failing.
     ManifestChanged;
+    /// With a manifest: the file or tensor is not there, but one with its very bytes is, under a name that the manifest
+    /// does not know.
+    ///
+    /// It was renamed; whatever looks for the old name no longer finds it.
+    ManifestMoved;
+    /// Where ckpt-hash keeps digests (`--cache`) and reads again what nobody has written since: the bytes are others,
+    /// while size, inode and times of the file are the same.
+    ///
+    /// A disk, a controller or memory is failing, or somebody writes below the file system.
+    BitRot;
     /// Where ranks of model parallelism each hold a whole copy of a tensor (norms, replicated key and value heads), compares
     /// the copies bit for bit. Done whenever the data are read.
     ///
