@@ -2,6 +2,7 @@
 //! do them on.
 
 pub mod cursor;
+pub mod holes;
 pub mod pool;
 pub mod source;
 pub mod work;
