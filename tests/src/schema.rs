@@ -330,6 +330,7 @@ struct Verify {
     findings: Vec<Finding>,
     against: Option<String>,
     manifest: Option<String>,
+    stats: Option<Vec<Stats>>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -8,6 +8,7 @@ mod path;
 mod record;
 mod schema;
 mod section;
+mod stats;
 mod status;
 mod verify;
 
@@ -22,12 +23,13 @@ pub use convert::{Convert, Inferred, PlannedFile, PlannedTensor, Source, Written
 pub use escape::{escape, escape_bytes};
 pub use hash::{Check, FileDigest, Hash, TensorDigest};
 pub use inspect::{
-    Changed, Config, ConfigChange, Diff, DtypeSum, Family, File, Geometry, Inspect, Shard, Stats, Tensor, Tied,
-    Tokenizer, Training, TreeNode, YesNo,
+    Changed, Config, ConfigChange, Diff, DtypeSum, Family, File, Geometry, Inspect, Shard, Tensor, Tied, Tokenizer,
+    Training, TreeNode, YesNo,
 };
 pub use record::{Counts, ErrorRecord, FindingRecord, Grade};
 pub use schema::schema;
 pub use section::Section;
+pub use stats::Stats;
 pub use status::Status;
 pub use verify::Verify;
 

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Counts, FindingRecord};
+use super::{Counts, FindingRecord, Stats};
 
 /// What was checked and found.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -22,4 +22,7 @@ pub struct Verify {
     /// The manifest it was checked against (`--manifest`), as typed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest: Option<String>,
+    /// Figures of every tensor's values (`--stats`), sorted by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stats: Option<Vec<Stats>>,
 }

@@ -11,7 +11,7 @@ use ckpt::layouts::{self, Layout};
 
 use crate::case::Case;
 use crate::options::Options;
-use crate::{against, expect, manifest, rules};
+use crate::{against, deep, expect, manifest, rules};
 
 /// Looks at the command line.
 pub(crate) fn prepare(options: &Options, context: &Context) -> Result<()> {
@@ -45,6 +45,13 @@ pub(crate) fn run(options: &Options, document: &mut Document, context: &Context)
     }
     let could_not_tell =
         findings.iter().find(|finding| finding.severity == Severity::Error && UNTOLD.contains(&finding.id)).cloned();
+    let mut stats = None;
+    if let (true, None) = (options.deep, &could_not_tell) {
+        let told = deep::check(&Case::new(&checkpoint), options.stats, context)?;
+        findings.extend(rules::limited(told.findings));
+        findings.extend(deep::recorded(&mut checkpoint, context)?);
+        stats = told.stats;
+    }
     if let (Some(file), None) = (&options.manifest, &could_not_tell) {
         findings.extend(manifest::check(&mut checkpoint, file, context)?);
     }
@@ -59,12 +66,13 @@ pub(crate) fn run(options: &Options, document: &mut Document, context: &Context)
         records.retain(|record| record.tensor.as_deref().is_none_or(|tensor| selected.contains(tensor)));
     }
     let verify = Verify {
-        level: Level::Structure.name().to_owned(),
+        level: if options.deep { Level::Deep } else { Level::Structure }.name().to_owned(),
         expect: options.expect.clone(),
         counts,
         findings: records,
         against: options.against.as_deref().map(text),
         manifest: options.manifest.as_deref().map(text),
+        stats,
     };
     document.verify = Some(verify.into());
     // What the disk does not give says nothing about the checkpoint.

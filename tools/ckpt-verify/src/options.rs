@@ -9,6 +9,14 @@ use crate::expect;
 /// The options of ckpt-verify.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
+    /// Read all data as well: checksums, NaN and Inf, zeros, recorded digests, copies that must be equal
+    #[arg(long, help_heading = "Checks")]
+    pub(crate) deep: bool,
+
+    /// With --deep: smallest, largest, mean, deviation and norm of every tensor
+    #[arg(long, requires = "deep", help_heading = "Checks")]
+    pub(crate) stats: bool,
+
     /// Check also that it is ready for that use
     #[arg(long, value_name = "USE", value_parser = expect::names(), help_heading = "Checks")]
     pub(crate) expect: Option<String>,

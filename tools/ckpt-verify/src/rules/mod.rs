@@ -3,6 +3,7 @@
 
 mod config_missing;
 mod config_shape;
+mod data;
 mod dtypes;
 mod files;
 mod head;
@@ -11,6 +12,7 @@ mod placeholders;
 mod readers;
 mod safetensors_metadata;
 mod several;
+mod sparse_hole;
 mod tensors;
 pub(crate) mod tokenizer;
 mod uses;
@@ -40,6 +42,7 @@ use explain;
 const GROUPS: &[(&[Text], Option<Check>)] = &[
     (readers::path::TEXTS, None),
     (files::TEXTS, Some(files::check)),
+    (sparse_hole::TEXTS, Some(sparse_hole::check)),
     (readers::safetensors::TEXTS, None),
     (safetensors_metadata::TEXTS, Some(safetensors_metadata::check)),
     (readers::torch::TEXTS, None),
@@ -52,6 +55,7 @@ const GROUPS: &[(&[Text], Option<Check>)] = &[
     (head::TEXTS, Some(head::check)),
     (dtypes::TEXTS, Some(dtypes::check)),
     (tokenizer::TEXTS, Some(tokenizer::check)),
+    (data::TEXTS, None),
     (uses::TEXTS, None),
 ];
 
@@ -73,7 +77,7 @@ pub(crate) fn check(case: &Case<'_>, policy: &Policy) -> Vec<Finding> {
 }
 
 /// At most [`limits::FINDINGS`] of a rule; the last one says how many there are more.
-fn limited(findings: Vec<Finding>) -> Vec<Finding> {
+pub(crate) fn limited(findings: Vec<Finding>) -> Vec<Finding> {
     let mut seen: BTreeMap<Id, usize> = BTreeMap::new();
     let mut kept: Vec<Finding> = Vec::with_capacity(findings.len());
     for finding in findings {
