@@ -31,7 +31,7 @@ pub use schema::schema;
 pub use section::Section;
 pub use stats::Stats;
 pub use status::Status;
-pub use verify::Verify;
+pub use verify::{Compared, Verify};
 
 /// The `schema` of every document: fields may be added under this name, none changes its meaning.
 pub const SCHEMA: &str = "ckpt/1";
@@ -175,6 +175,8 @@ mod tests {
                 findings: vec![],
                 against: None,
                 manifest: None,
+                stats: None,
+                compared: None,
             }
             .into(),
         );

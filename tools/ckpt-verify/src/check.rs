@@ -45,7 +45,7 @@ pub(crate) fn run(options: &Options, document: &mut Document, context: &Context)
     }
     let could_not_tell =
         findings.iter().find(|finding| finding.severity == Severity::Error && UNTOLD.contains(&finding.id)).cloned();
-    let mut stats = None;
+    let (mut stats, mut compared) = (None, None);
     if let (true, None) = (options.deep, &could_not_tell) {
         let told = deep::check(&Case::new(&checkpoint), options.stats, context)?;
         findings.extend(rules::limited(told.findings));
@@ -56,7 +56,9 @@ pub(crate) fn run(options: &Options, document: &mut Document, context: &Context)
         findings.extend(manifest::check(&mut checkpoint, file, context)?);
     }
     if let (Some(other), None) = (&options.against, &could_not_tell) {
-        findings.extend(against::check(checkpoint, other, context)?);
+        let told = against::check(checkpoint, other, options.tolerance, context)?;
+        findings.extend(told.findings);
+        compared = told.compared;
     }
     findings.sort_by(|a, b| key(a).cmp(&key(b)));
     let mut records = context.policy.records(&findings);
@@ -73,6 +75,7 @@ pub(crate) fn run(options: &Options, document: &mut Document, context: &Context)
         against: options.against.as_deref().map(text),
         manifest: options.manifest.as_deref().map(text),
         stats,
+        compared,
     };
     document.verify = Some(verify.into());
     // What the disk does not give says nothing about the checkpoint.

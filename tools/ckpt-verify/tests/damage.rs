@@ -380,6 +380,7 @@ const ELSEWHERE: &[(Id, &str)] = &[
     (Id::TiedHeadStored, "a note: the test of notes has it"),
     (Id::TensorDuplicate, "a warning of loose files: the test of those has it"),
     (Id::TooLarge, "the library's tests of each reader have it"),
+    (Id::SparseHole, "a test of its own makes a hole"),
     (Id::ZipMismatch, "the library's tests of zips have it"),
     (Id::ZipOverlap, "the library's tests of zips have it"),
     (Id::ZipDuplicate, "the library's tests of zips have it"),

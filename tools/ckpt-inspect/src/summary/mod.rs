@@ -6,6 +6,7 @@ pub(crate) mod diff;
 mod family;
 mod missing;
 mod packed;
+pub(crate) mod stats;
 pub(crate) mod tensors;
 mod tied;
 mod tokenizer;
