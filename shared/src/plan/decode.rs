@@ -13,7 +13,26 @@ pub(super) trait Visit {
     /// What comes of it.
     type Output;
     /// Given how the bytes of an element become a number.
-    fn visit<const N: usize>(self, decode: impl Fn([u8; N]) -> f64) -> Self::Output;
+    fn visit<const N: usize, T: Number>(self, decode: impl Fn([u8; N]) -> T) -> Self::Output;
+}
+
+/// The narrower of the two floating types that holds every number of a dtype.
+pub(super) trait Number: Copy + PartialOrd + Into<f64> {
+    const ZERO: Self;
+    const INFINITY: Self;
+    const NEG_INFINITY: Self;
+}
+
+impl Number for f32 {
+    const ZERO: f32 = 0.0;
+    const INFINITY: f32 = f32::INFINITY;
+    const NEG_INFINITY: f32 = f32::NEG_INFINITY;
+}
+
+impl Number for f64 {
+    const ZERO: f64 = 0.0;
+    const INFINITY: f64 = f64::INFINITY;
+    const NEG_INFINITY: f64 = f64::NEG_INFINITY;
 }
 
 /// Lets `visit` work with the numbers of a dtype; none for a dtype without numbers of its own: complex, of less than
@@ -21,19 +40,19 @@ pub(super) trait Visit {
 pub(super) fn decoder<V: Visit>(dtype: Dtype, visit: V) -> Option<V::Output> {
     let out = match dtype {
         Dtype::F64 => visit.visit(f64::from_le_bytes),
-        Dtype::F32 => visit.visit(|b| f64::from(f32::from_le_bytes(b))),
-        Dtype::F16 => visit.visit(|b| f64::from(half(u16::from_le_bytes(b)))),
-        Dtype::Bf16 => visit.visit(|b| f64::from(f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16))),
+        Dtype::F32 => visit.visit(f32::from_le_bytes),
+        Dtype::F16 => visit.visit(|b| half(u16::from_le_bytes(b))),
+        Dtype::Bf16 => visit.visit(|b| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16)),
         Dtype::I64 => visit.visit(|b| i64::from_le_bytes(b) as f64),
         Dtype::U64 => visit.visit(|b| u64::from_le_bytes(b) as f64),
         Dtype::I32 => visit.visit(|b| f64::from(i32::from_le_bytes(b))),
         Dtype::U32 => visit.visit(|b| f64::from(u32::from_le_bytes(b))),
-        Dtype::I16 => visit.visit(|b| f64::from(i16::from_le_bytes(b))),
-        Dtype::U16 => visit.visit(|b| f64::from(u16::from_le_bytes(b))),
-        Dtype::I8 => visit.visit(|b| f64::from(i8::from_le_bytes(b))),
-        Dtype::U8 | Dtype::Bool => visit.visit(|[b]: [u8; 1]| f64::from(b)),
+        Dtype::I16 => visit.visit(|b| f32::from(i16::from_le_bytes(b))),
+        Dtype::U16 => visit.visit(|b| f32::from(u16::from_le_bytes(b))),
+        Dtype::I8 => visit.visit(|b| f32::from(i8::from_le_bytes(b))),
+        Dtype::U8 | Dtype::Bool => visit.visit(|[b]: [u8; 1]| f32::from(b)),
         Dtype::F8E4M3 => visit.visit(|[b]: [u8; 1]| byte(b, 3, 7, b & 0x7f == 0x7f)),
-        Dtype::F8E5M2 => visit.visit(|[b]: [u8; 1]| f64::from(half(u16::from(b) << 8))),
+        Dtype::F8E5M2 => visit.visit(|[b]: [u8; 1]| half(u16::from(b) << 8)),
         // The exponents of these are one smaller than those of their namesakes.
         Dtype::F8E4M3Fnuz => visit.visit(|[b]: [u8; 1]| byte(b, 3, 8, b == 0x80)),
         Dtype::F8E5M2Fnuz => visit.visit(|[b]: [u8; 1]| byte(b, 2, 16, b == 0x80)),
@@ -53,8 +72,8 @@ struct All<'a>(&'a [u8]);
 impl Visit for All<'_> {
     type Output = Vec<f64>;
 
-    fn visit<const N: usize>(self, decode: impl Fn([u8; N]) -> f64) -> Vec<f64> {
-        self.0.as_chunks::<N>().0.iter().map(|bytes| decode(*bytes)).collect()
+    fn visit<const N: usize, T: Number>(self, decode: impl Fn([u8; N]) -> T) -> Vec<f64> {
+        self.0.as_chunks::<N>().0.iter().map(|bytes| decode(*bytes).into()).collect()
     }
 }
 
@@ -72,10 +91,10 @@ fn half(bits: u16) -> f32 {
 }
 
 /// A number of eight bits with that many of mantissa and that bias, unless it is NaN; by the same trick.
-fn byte(bits: u8, mantissa: u32, bias: u32, nan: bool) -> f64 {
+fn byte(bits: u8, mantissa: u32, bias: u32, nan: bool) -> f32 {
     let magnitude = f32::from_bits(u32::from(bits & 0x7f) << (23 - mantissa)) * f32::from_bits((254 - bias) << 23);
     let value = f32::from_bits(magnitude.to_bits() | u32::from(bits & 0x80) << 24);
-    f64::from(if nan { f32::NAN } else { value })
+    if nan { f32::NAN } else { value }
 }
 
 /// A power of two: nothing but an exponent, with a bias of 127.

@@ -7,18 +7,22 @@
     clippy::as_conversions,
     clippy::cast_precision_loss,
     clippy::indexing_slicing,
-    reason = "a numeric kernel: indices are below the constant number of lanes"
+    clippy::inline_always,
+    reason = "a numeric kernel, made of rows of a constant length; no more is indexed than was filled"
 )]
 
 use crate::bytes::to_u64;
 use crate::facts::Dtype;
-use crate::plan::decode::{Visit, decoder};
+use crate::plan::decode::{Number, Visit, decoder};
 
 /// Elements that are summed up on their own before they are joined to the rest.
 pub const BLOCK: u64 = 1 << 20;
 
-/// Sums that run side by side, as wide as vector instructions are.
-const LANES: usize = 8;
+/// Sums that run side by side.
+const LANES: usize = 32;
+
+/// Numbers that are made at once.
+const STRETCH: usize = 1024;
 
 /// Moments of finite numbers.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -103,46 +107,64 @@ struct Page<'a>(&'a [u8], bool);
 impl Visit for Page<'_> {
     type Output = Moments;
 
-    fn visit<const N: usize>(self, decode: impl Fn([u8; N]) -> f64) -> Moments {
+    fn visit<const N: usize, T: Number>(self, decode: impl Fn([u8; N]) -> T) -> Moments {
         let numbers = self.0.as_chunks::<N>().0;
         if !self.1 {
             return page(numbers, decode);
         }
-        let finite = numbers.iter().map(|number| decode(*number)).filter(|number| number.is_finite());
+        let finite = numbers.iter().map(|number| decode(*number).into()).filter(|number: &f64| number.is_finite());
         page(&finite.map(f64::to_le_bytes).collect::<Vec<_>>(), f64::from_le_bytes)
     }
 }
 
-/// Every number on its lane, lanes joined in their order.
-fn page<const N: usize>(numbers: &[[u8; N]], decode: impl Fn([u8; N]) -> f64) -> Moments {
+/// Every number is added to the sums of its lane, and the lanes are joined in their order. Numbers are made a stretch at
+/// a time before that, in a loop of its own that the compiler makes vector instructions of.
+fn page<const N: usize, T: Number>(numbers: &[[u8; N]], decode: impl Fn([u8; N]) -> T) -> Moments {
     if numbers.is_empty() {
         return Moments::default();
     }
     let (mut sum, mut squares) = ([0.0; LANES], [0.0; LANES]);
-    let (mut min, mut max, mut zeros) = ([f64::INFINITY; LANES], [f64::NEG_INFINITY; LANES], [0u64; LANES]);
-    let mut one = |lane: usize, number: f64| {
-        sum[lane] += number;
-        squares[lane] += number * number;
-        min[lane] = if number < min[lane] { number } else { min[lane] };
-        max[lane] = if number > max[lane] { number } else { max[lane] };
-        zeros[lane] += u64::from(number == 0.0);
-    };
-    let (eights, rest) = numbers.as_chunks::<LANES>();
-    for eight in eights {
-        for (lane, number) in eight.iter().enumerate() {
-            one(lane, decode(*number));
+    let (mut min, mut max, mut zeros) = ([T::INFINITY; LANES], [T::NEG_INFINITY; LANES], 0u64);
+    let mut made = [T::ZERO; STRETCH];
+    for stretch in numbers.chunks(STRETCH) {
+        for (number, bytes) in made.iter_mut().zip(stretch) {
+            *number = decode(*bytes);
         }
-    }
-    for (lane, number) in rest.iter().enumerate() {
-        one(lane, decode(*number));
+        let made = &made[..stretch.len()];
+        let (rows, rest) = made.as_chunks::<LANES>();
+        rows.iter().for_each(|row| add(&mut sum, &mut squares, row));
+        add(&mut sum, &mut squares, rest);
+        rows.iter().for_each(|row| bound(&mut min, &mut max, row));
+        bound(&mut min, &mut max, rest);
+        // Fewer than 2^32 in a stretch; a checked sum would not be one of vectors.
+        zeros += u64::from(made.iter().fold(0u32, |zeros, number| zeros.wrapping_add(u32::from(*number == T::ZERO))));
     }
     let finite = to_u64(numbers.len());
     let (sum, squares) = (sum.iter().sum::<f64>(), squares.iter().sum::<f64>());
-    let min = min.iter().copied().fold(f64::INFINITY, f64::min);
-    let max = max.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let min = min.iter().fold(f64::INFINITY, |min, &lane| min.min(lane.into()));
+    let max = max.iter().fold(f64::NEG_INFINITY, |max, &lane| max.max(lane.into()));
     let mean = sum / finite as f64;
     // Equal numbers have no spread, whatever rounding says.
     let spread = if min == max { 0.0 } else { (squares - sum * mean).max(0.0) };
     let mean = if min == max { min } else { mean };
-    Moments { finite, zeros: zeros.iter().sum(), min, max, mean, spread, squares }
+    Moments { finite, zeros, min, max, mean, spread, squares }
+}
+
+/// Adds a row of at most as many numbers as there are lanes.
+#[inline(always)]
+fn add<T: Number>(sum: &mut [f64; LANES], squares: &mut [f64; LANES], row: &[T]) {
+    for ((sum, squares), &number) in sum.iter_mut().zip(squares).zip(row) {
+        let number: f64 = number.into();
+        *sum += number;
+        *squares += number * number;
+    }
+}
+
+/// Widens the bounds of every lane.
+#[inline(always)]
+fn bound<T: Number>(min: &mut [T; LANES], max: &mut [T; LANES], row: &[T]) {
+    for ((min, max), &number) in min.iter_mut().zip(max).zip(row) {
+        *min = if number < *min { number } else { *min };
+        *max = if number > *max { number } else { *max };
+    }
 }
