@@ -71,7 +71,9 @@ impl<'a> Cut<'a> {
             cut.askers.push(place);
         }
         cut.stored(stretches, spans);
-        made.into_iter().for_each(|segment| cut.push(segment, 1));
+        for segment in made {
+            cut.push(segment, 1);
+        }
         cut
     }
 
@@ -102,7 +104,9 @@ impl<'a> Cut<'a> {
                 at = last;
             }
             self.plain(stretch.file, at, end, owner);
-            apart.into_iter().for_each(|(span, value)| self.value(span, value, None));
+            for (span, value) in apart {
+                self.value(span, value, None);
+            }
         }
         for (span, value) in spans {
             self.value(span, value, None);

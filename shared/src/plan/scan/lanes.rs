@@ -7,7 +7,6 @@
     clippy::as_conversions,
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,
-    clippy::cast_sign_loss,
     reason = "kernels over bit patterns: widths are those of the patterns"
 )]
 
@@ -41,6 +40,7 @@ pub(super) struct Lane {
 
 /// What a page showed.
 #[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "four questions with yes or no for an answer")]
 pub(super) struct Page {
     /// Some bit is set.
     pub(super) bits: bool,

@@ -6,6 +6,7 @@
     clippy::arithmetic_side_effects,
     clippy::as_conversions,
     clippy::cast_precision_loss,
+    clippy::float_cmp,
     clippy::indexing_slicing,
     clippy::inline_always,
     reason = "a numeric kernel, made of rows of a constant length; no more is indexed than was filled"
@@ -132,9 +133,13 @@ fn page<const N: usize, T: Number>(numbers: &[[u8; N]], decode: impl Fn([u8; N])
         }
         let made = &made[..stretch.len()];
         let (rows, rest) = made.as_chunks::<LANES>();
-        rows.iter().for_each(|row| add(&mut sum, &mut squares, row));
+        for row in rows {
+            add(&mut sum, &mut squares, row);
+        }
         add(&mut sum, &mut squares, rest);
-        rows.iter().for_each(|row| bound(&mut min, &mut max, row));
+        for row in rows {
+            bound(&mut min, &mut max, row);
+        }
         bound(&mut min, &mut max, rest);
         // Fewer than 2^32 in a stretch; a checked sum would not be one of vectors.
         zeros += u64::from(made.iter().fold(0u32, |zeros, number| zeros.wrapping_add(u32::from(*number == T::ZERO))));

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use ckpt::bytes::ReadAt;
-use ckpt::facts::{FileId, Finding, Id, Progress, Tensor};
+use ckpt::facts::{FileId, Finding, Id, Progress, Recipe, Tensor};
 use ckpt::formats::zip::{self, Member};
 use ckpt::layouts::Checkpoint;
 use ckpt::plan::scan::Stretch;
@@ -74,7 +74,7 @@ fn differs(name: &str, recorded: u32, found: u32) -> Finding {
 fn tensor_in(checkpoint: &Checkpoint, stretch: Stretch) -> Option<&Tensor> {
     let end = stretch.offset.saturating_add(stretch.bytes);
     let inside = |tensor: &&Tensor| {
-        let mut places = super::parts(&tensor.recipe).into_iter().filter_map(|part| part.contiguous());
+        let mut places = super::parts(&tensor.recipe).into_iter().filter_map(Recipe::contiguous);
         places.any(|(file, offset)| file == stretch.file && (stretch.offset..end).contains(&offset))
     };
     checkpoint.tensors.iter().find(inside)
