@@ -331,6 +331,22 @@ struct Verify {
     findings: Vec<Finding>,
     against: Option<String>,
     manifest: Option<String>,
+    stats: Option<Vec<Stats>>,
+    compared: Option<Vec<Compared>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Compared {
+    name: String,
+    #[serde(deserialize_with = "null")]
+    max_abs: Option<f64>,
+    #[serde(deserialize_with = "null")]
+    max_rel: Option<f64>,
+    #[serde(deserialize_with = "null")]
+    cosine: Option<f64>,
+    #[serde(deserialize_with = "null")]
+    first: Option<u64>,
 }
 
 #[derive(Debug, Deserialize)]

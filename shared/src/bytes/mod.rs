@@ -3,6 +3,7 @@
 
 pub mod care;
 pub mod cursor;
+pub mod holes;
 pub mod pool;
 pub mod source;
 pub mod work;

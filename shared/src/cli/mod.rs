@@ -41,6 +41,7 @@ mod command;
 mod common;
 mod context;
 mod failure;
+mod figures;
 mod frame;
 mod glob;
 mod input;
@@ -57,6 +58,7 @@ use std::path::{Path, PathBuf};
 
 pub use context::Context;
 pub use failure::{Refusal, Usage, finding, record};
+pub use figures::figures;
 pub use frame::main;
 pub use glob::{Glob, Selection};
 pub use inside::inside;

@@ -6,6 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::Stats;
+
 /// What a checkpoint is. Fields that are not known are null; the last five are there when asked for.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Inspect {
@@ -245,32 +247,6 @@ pub struct Geometry {
     pub dtype: String,
     /// In torch's order.
     pub shape: Vec<u64>,
-}
-
-/// Figures of one tensor's values. NaN and the infinities are counted and left out of the rest; a figure that has
-/// no finite value is null.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Stats {
-    /// The tensor.
-    pub name: String,
-    /// Elements.
-    pub count: u64,
-    /// Smallest.
-    pub min: Option<f64>,
-    /// Largest.
-    pub max: Option<f64>,
-    /// Mean.
-    pub mean: Option<f64>,
-    /// Standard deviation over all elements.
-    pub std: Option<f64>,
-    /// Euclidean norm.
-    pub norm: Option<f64>,
-    /// Elements that are zero.
-    pub zeros: u64,
-    /// Elements that are not a number.
-    pub nan: u64,
-    /// Elements that are infinite.
-    pub inf: u64,
 }
 
 /// Differences between this checkpoint and another, from headers.

@@ -8,6 +8,7 @@ mod path;
 mod record;
 mod schema;
 mod section;
+mod stats;
 mod status;
 mod verify;
 
@@ -22,14 +23,15 @@ pub use convert::{Convert, Inferred, PlannedFile, PlannedTensor, Source, Written
 pub use escape::{escape, escape_bytes};
 pub use hash::{Audit, Check, FileDigest, Hash, Shared, TensorDigest};
 pub use inspect::{
-    Changed, Config, ConfigChange, Diff, DtypeSum, Family, File, Geometry, Inspect, Shard, Stats, Tensor, Tied,
-    Tokenizer, Training, TreeNode, YesNo,
+    Changed, Config, ConfigChange, Diff, DtypeSum, Family, File, Geometry, Inspect, Shard, Tensor, Tied, Tokenizer,
+    Training, TreeNode, YesNo,
 };
 pub use record::{Counts, ErrorRecord, FindingRecord, Grade};
 pub use schema::schema;
 pub use section::Section;
+pub use stats::Stats;
 pub use status::Status;
-pub use verify::Verify;
+pub use verify::{Compared, Verify};
 
 /// The `schema` of every document: fields may be added under this name, none changes its meaning.
 pub const SCHEMA: &str = "ckpt/1";
@@ -173,6 +175,8 @@ mod tests {
                 findings: vec![],
                 against: None,
                 manifest: None,
+                stats: None,
+                compared: None,
             }
             .into(),
         );

@@ -75,6 +75,7 @@ rules! {
     PartialLeft           "partial-left"            Error   Structure "an unfinished conversion or download lies here";
     NameCase              "name-case"               Warning Structure "two file names differ only in case; not every disk can hold both";
     TooLarge              "too-large"               Error   Structure "a file asks for more than the readers' limits allow";
+    SparseHole            "sparse-hole"             Error   Structure "bytes of a weight file were never written: a hole, which reads as zeros";
     // safetensors.
     SafetensorsTruncated  "safetensors-truncated"   Error   Structure "a safetensors file ends before its header or its data do";
     SafetensorsHeader     "safetensors-header"      Error   Structure "a safetensors header is not what the format allows";
@@ -93,6 +94,7 @@ rules! {
     ZipDuplicate          "zip-duplicate"           Error   Structure "a zip holds two members of one name";
     ZipCompressed         "zip-compressed"          Error   Structure "a tensor's record is compressed, so that torch maps garbage";
     ZipLeading            "zip-leading"             Error   Structure "bytes stand before a zip's first member, which torch refuses";
+    ZipCrc                "zip-crc"                 Error   Deep      "a zip member does not have the CRC-32 recorded for it";
     TorchRecordMissing    "torch-record-missing"    Error   Structure "a torch file lacks a record that its pickle needs";
     TorchStorageShort     "torch-storage-short"     Error   Structure "a storage record is smaller than its tensors need";
     TorchStorageLong      "torch-storage-long"      Error   Structure "a storage record is larger than the pickle says, and torch loads it only when it maps the file";
@@ -148,6 +150,14 @@ rules! {
     TrainingMismatch      "training-mismatch"       Error   Structure "the optimizer's state does not fit the weights";
     ReplicaDiffers        "replica-differs"         Error   Deep      "copies of one tensor in several shards are not equal";
     DerivedDiffers        "derived-differs"         Warning Deep      "a derived buffer does not hold what the config derives";
+    PackedShape           "packed-shape"            Error   Deep      "packed weights have not the size that the shape stored beside them needs";
+    // The numbers themselves.
+    Nan                   "nan"                     Error   Deep      "a tensor holds values that are not a number";
+    Inf                   "inf"                     Error   Deep      "a tensor holds infinite values";
+    AllZero               "all-zero"                Error   Deep      "all values of a weight are zero";
+    Constant              "constant"                Warning Deep      "all values of a weight are the same";
+    ZeroRange             "zero-range"              Error   Deep      "a long range of a weight is filled with zeros";
+    DenormalFlood         "denormal-flood"          Warning Deep      "many values of a weight are too small to be normal numbers";
     // Readiness for a use.
     ExpectLayout          "expect-layout"           Error   Expect    "the checkpoint has not the layout that this use needs";
     ExpectFile            "expect-file"             Error   Expect    "a file that this use needs is missing";

@@ -10,7 +10,7 @@ use ckpt::layouts::training::run;
 use ckpt::layouts::{self, Checkpoint, Layout};
 
 use crate::report;
-use crate::summary::{self, diff, tensors, tree};
+use crate::summary::{self, diff, stats, tensors, tree};
 
 /// What only this tool can be asked.
 #[derive(Debug, clap::Args)]
@@ -22,6 +22,10 @@ pub(crate) struct Options {
     /// Group the tensors by module, equal layers folded into one
     #[arg(long, help_heading = "What to show")]
     tree: bool,
+
+    /// Read all values: smallest, largest, mean, deviation and norm of every tensor
+    #[arg(long, help_heading = "What to show")]
+    stats: bool,
 
     /// Compare names, shapes, dtypes and config with those of OTHER; exit 1 if they differ
     #[arg(long, value_name = "OTHER", help_heading = "What to show")]
@@ -91,6 +95,9 @@ impl Options {
             inspect.tree = Some(tree::of(&checkpoint, &counts, &shown));
         }
         let damage = checkpoint.damage().cloned();
+        if self.stats && damage.is_none() {
+            inspect.stats = Some(stats::of(&checkpoint, &shown, context)?);
+        }
         let mut status = Status::Ok;
         if let (Some(other), None) = (&self.diff, &damage) {
             let there = open(other, None, context)?;

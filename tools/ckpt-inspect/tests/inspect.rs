@@ -366,3 +366,36 @@ fn reports_are_those_that_were_blessed() {
         assert_eq!(text, committed, "{name}: run the test with BLESS=1 and read the difference");
     }
 }
+
+#[test]
+fn figures_are_those_of_the_values() {
+    let found = inspect(&["safetensors/dtypes.safetensors", "--stats", "--select", "*32"]);
+    let (stats, tensors) =
+        (&found["stats"], inspect(&["safetensors/dtypes.safetensors", "--tensors"])["tensors"].take());
+    let bytes = std::fs::read(Path::new(FIXTURES).join("safetensors/dtypes.safetensors")).unwrap();
+    for figures in stats.as_array().unwrap() {
+        let tensor = tensors.as_array().unwrap().iter().find(|tensor| tensor["name"] == figures["name"]).unwrap();
+        let number = |key: &str| usize::try_from(tensor[key].as_u64().unwrap()).unwrap();
+        let values = bytes[number("offset")..][..number("bytes")].as_chunks().0.iter();
+        let values: Vec<f64> = match tensor["dtype"].as_str().unwrap() {
+            "F32" => values.map(|four| f64::from(f32::from_le_bytes(*four))).collect(),
+            "I32" => values.map(|four| f64::from(i32::from_le_bytes(*four))).collect(),
+            _ => values.map(|four| f64::from(u32::from_le_bytes(*four))).collect(),
+        };
+        let near = |key: &str, wanted: f64| {
+            let figure = figures[key].as_f64().unwrap();
+            assert!((figure - wanted).abs() <= 1e-9 * wanted.abs().max(1.0), "{key} {figure} {wanted}");
+        };
+        let count = f64::from(u32::try_from(values.len()).unwrap());
+        let mean = values.iter().sum::<f64>() / count;
+        near("mean", mean);
+        near("std", (values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / count).sqrt());
+        near("norm", values.iter().map(|value| value * value).sum::<f64>().sqrt());
+        near("min", values.iter().copied().reduce(f64::min).unwrap());
+        near("max", values.iter().copied().reduce(f64::max).unwrap());
+    }
+    let names: Vec<&Value> = stats.as_array().unwrap().iter().map(|figures| &figures["name"]).collect();
+    assert!(names.len() >= 2, "{names:?}");
+    assert_eq!(inspect(&["tiny-llama3/mp1", "--stats"])["stats"], inspect(&["tiny-llama3/mp2", "--stats"])["stats"]);
+    assert!(inspect(&["hf-tiny"]).get("stats").is_none());
+}

@@ -7,18 +7,27 @@ use anyhow::{Context as _, Result};
 use ckpt::bytes::work;
 use ckpt::canonical::{self, Table};
 use ckpt::cli::{self, Context};
-use ckpt::facts::{Finding, Id, Tensor};
+use ckpt::document::Compared;
+use ckpt::facts::{Finding, Id, Progress, Recipe, Tensor};
 use ckpt::layouts::{self, Checkpoint};
-use ckpt::plan::compare;
+use ckpt::plan::compare::{self, Distance};
 use ckpt::plan::read::Reader;
 
 use crate::case::file_of;
 
-/// Compares. What is damaged in the checkpoint has been told already; what is left of it is compared.
+/// What a comparison told.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    pub(crate) findings: Vec<Finding>,
+    /// With a tolerance, how far apart the values are that differ.
+    pub(crate) compared: Option<Vec<Compared>>,
+}
+
+/// Compares: to the bit, or as numbers if there is a tolerance. What is damaged in the checkpoint has been told already; what is left of it is compared.
 ///
 /// # Errors
 /// Those of opening and reading, and of the other checkpoint if its own ranks contradict each other.
-pub(crate) fn check(mut ours: Checkpoint, other: &Path, context: &Context) -> Result<Vec<Finding>> {
+pub(crate) fn check(mut ours: Checkpoint, other: &Path, tolerance: Option<f64>, context: &Context) -> Result<Told> {
     let jobs = context.jobs.get();
     let shown = other.display();
     let mut theirs = layouts::open(other, None, jobs).with_context(|| shown.to_string())?;
@@ -32,14 +41,16 @@ pub(crate) fn check(mut ours: Checkpoint, other: &Path, context: &Context) -> Re
     ours.findings.clear();
     theirs.findings.clear();
     if ours.tensors.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Told::default());
     }
     let (ours_reader, theirs_reader) = (Reader::new(&ours.pool), Reader::new(&theirs.pool));
     let mine = match canonical::table(&ours, &ours_reader, jobs, &context.progress) {
         Ok(table) => table,
         // Its own ranks contradict each other: there is no one model to compare.
         Err(error) => match cli::finding(&error) {
-            Some(finding) if finding.id == Id::ReplicaDiffers => return Ok(vec![finding.clone()]),
+            Some(finding) if finding.id == Id::ReplicaDiffers => {
+                return Ok(Told { findings: vec![finding.clone()], compared: None });
+            }
             _ => return Err(error),
         },
     };
@@ -52,25 +63,83 @@ pub(crate) fn check(mut ours: Checkpoint, other: &Path, context: &Context) -> Re
     };
     mine.settle_head(&ours_reader, &context.progress)?;
     yours.settle_head(&theirs_reader, &context.progress).with_context(|| shown.to_string())?;
-    let (mut findings, pairs) = pair(&ours, &mine, &yours);
-    for (tensor, _) in &pairs {
-        context.progress.expect(tensor.recipe.len_bytes().saturating_mul(2));
+    let (mut findings, pairs) = pair(&ours, &mine, &yours, tolerance.is_some());
+    for (tensor, other) in &pairs {
+        context.progress.expect(tensor.recipe.len_bytes().saturating_add(other.recipe.len_bytes()));
     }
-    let differ = work::map(jobs, &pairs, |(a, b)| -> Result<Option<u64>> {
-        compare::first_difference((&ours_reader, &a.recipe), (&theirs_reader, &b.recipe), &context.progress)
-            .with_context(|| a.name.clone())
+    let differ = work::map(jobs, &pairs, |(a, b)| {
+        let values = ((&ours_reader, &a.recipe), (&theirs_reader, &b.recipe));
+        Differ::find(values.0, values.1, tolerance, &context.progress).with_context(|| a.name.clone())
     })?;
-    for ((tensor, _), element) in pairs.iter().zip(differ) {
-        let Some(element) = element else { continue };
+    let mut compared = Vec::new();
+    for ((tensor, _), differ) in pairs.iter().zip(differ) {
+        compared.extend(differ.told(&tensor.name));
+        let Some((element, needed, found)) = differ.finding(tolerance) else { continue };
         let place = place(element, &tensor.recipe.shape);
         let finding = about(&ours, Id::AgainstValues, tensor, "the values differ from those of the other checkpoint");
-        findings.push(finding.needed("equal values", format!("the first difference at element {element}, {place}")));
+        findings.push(finding.needed(needed, format!("{found}the first difference at element {element}, {place}")));
     }
-    Ok(findings)
+    Ok(Told { findings, compared: tolerance.map(|_| compared) })
 }
 
-/// Tensors that both have, alike in dtype and shape, and findings about the others.
-fn pair<'a>(ours: &Checkpoint, mine: &'a Table, yours: &'a Table) -> (Vec<Finding>, Vec<(&'a Tensor, &'a Tensor)>) {
+/// How two values differ.
+enum Differ {
+    /// In their bits, if they do: the first element.
+    Bits(Option<u64>),
+    /// As numbers.
+    Numbers(Distance),
+}
+
+impl Differ {
+    fn find(
+        a: (&Reader<'_>, &Recipe),
+        b: (&Reader<'_>, &Recipe),
+        tolerance: Option<f64>,
+        progress: &Progress,
+    ) -> Result<Differ> {
+        match tolerance {
+            Some(tolerance) if compare::comparable(a.1, b.1) => {
+                Ok(Differ::Numbers(compare::distance(a, b, tolerance, progress)?))
+            }
+            _ => Ok(Differ::Bits(compare::first_difference(a, b, progress)?)),
+        }
+    }
+
+    /// The row of the document, unless all values are equal.
+    fn told(&self, name: &str) -> Option<Compared> {
+        let Differ::Numbers(distance) = self else { return None };
+        let finite = |figure: f64| Some(figure).filter(|figure| figure.is_finite());
+        (!distance.is_zero()).then(|| Compared {
+            name: name.to_owned(),
+            max_abs: finite(distance.max_abs),
+            max_rel: finite(distance.max_rel),
+            cosine: distance.cosine,
+            first: distance.first,
+        })
+    }
+
+    /// The first element that differs too much, what was needed, and by how much it differs.
+    fn finding(&self, tolerance: Option<f64>) -> Option<(u64, String, String)> {
+        match (self, tolerance) {
+            (Differ::Numbers(distance), Some(tolerance)) => {
+                let cosine = distance.cosine.map(|cosine| format!(", cosine {cosine:.6}")).unwrap_or_default();
+                let (abs, rel) = (distance.max_abs, distance.max_rel);
+                let found = format!("differences up to {abs:.3e}, relatively {rel:.3e}{cosine}; ");
+                Some((distance.first?, format!("values within {tolerance}"), found))
+            }
+            (Differ::Bits(element), _) => Some(((*element)?, "equal values".to_owned(), String::new())),
+            (Differ::Numbers(_), None) => None,
+        }
+    }
+}
+
+/// Tensors that both have, alike in shape, and in dtype unless they are compared as numbers; findings about the others.
+fn pair<'a>(
+    ours: &Checkpoint,
+    mine: &'a Table,
+    yours: &'a Table,
+    as_numbers: bool,
+) -> (Vec<Finding>, Vec<(&'a Tensor, &'a Tensor)>) {
     let mut left: BTreeMap<&str, &Tensor> = yours.tensors.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
     let (mut findings, mut pairs) = (Vec::new(), Vec::new());
     for tensor in &mine.tensors {
@@ -79,7 +148,9 @@ fn pair<'a>(ours: &Checkpoint, mine: &'a Table, yours: &'a Table) -> (Vec<Findin
             continue;
         };
         let geometry = |tensor: &Tensor| format!("{} {:?}", tensor.recipe.dtype, tensor.recipe.shape);
-        if tensor.recipe.dtype == other.recipe.dtype && tensor.recipe.shape == other.recipe.shape {
+        let like = tensor.recipe.dtype == other.recipe.dtype
+            || (as_numbers && compare::comparable(&tensor.recipe, &other.recipe));
+        if like && tensor.recipe.shape == other.recipe.shape {
             pairs.push((tensor, other));
         } else {
             let message = "dtype or shape are not those of the other checkpoint";

@@ -12,7 +12,7 @@ use ckpt::layouts::{self, Layout};
 
 use crate::case::Case;
 use crate::options::Options;
-use crate::{against, expect, manifest, newest, rules};
+use crate::{against, deep, expect, manifest, newest, rules};
 
 /// Looks at the command line.
 pub(crate) fn prepare(options: &Options, context: &Context) -> Result<()> {
@@ -101,6 +101,8 @@ pub(crate) fn section(options: &Options, findings: Vec<FindingRecord>) -> Verify
         findings,
         against: options.against.as_deref().map(text),
         manifest: options.manifest.as_deref().map(text),
+        stats: None,
+        compared: None,
     }
 }
 
@@ -115,11 +117,20 @@ pub(crate) fn one(options: &Options, document: &mut Document, context: &Context)
     let error = |ids: &[Id]| findings.iter().find(|&finding| is_error(finding, ids)).cloned();
     // What means harm is an answer, whatever else could not be read.
     let could_not_tell = if error(&HARM).is_some() { None } else { error(&UNTOLD) };
+    let (mut stats, mut compared) = (None, None);
+    if let (true, None) = (options.deep, &could_not_tell) {
+        let told = deep::check(&Case::new(&checkpoint), options.stats, context)?;
+        findings.extend(rules::limited(told.findings));
+        findings.extend(deep::recorded(&mut checkpoint, context)?);
+        stats = told.stats;
+    }
     if let (Some(file), None) = (&options.manifest, &could_not_tell) {
         findings.extend(manifest::check(&mut checkpoint, file, context)?);
     }
     if let (Some(other), None) = (&options.against, &could_not_tell) {
-        findings.extend(against::check(checkpoint, other, context)?);
+        let told = against::check(checkpoint, other, options.tolerance, context)?;
+        findings.extend(told.findings);
+        compared = told.compared;
     }
     findings.sort_by(|a, b| key(a).cmp(&key(b)));
     let mut records = context.policy.records(&findings);
@@ -129,7 +140,8 @@ pub(crate) fn one(options: &Options, document: &mut Document, context: &Context)
     if let Some(selected) = document.selected() {
         records.retain(|record| record.tensor.as_deref().is_none_or(|tensor| selected.contains(tensor)));
     }
-    document.verify = Some(Verify { counts, ..section(options, records) }.into());
+    let level = if options.deep { Level::Deep } else { Level::Structure }.name().to_owned();
+    document.verify = Some(Verify { level, counts, stats, compared, ..section(options, records) }.into());
     // What the disk does not give says nothing about the checkpoint.
     could_not_tell.map_or(Ok(status), |finding| Err(finding.into()))
 }

@@ -3,6 +3,7 @@
 mod against;
 mod case;
 mod check;
+mod deep;
 mod expect;
 mod explain;
 mod manifest;
@@ -26,6 +27,7 @@ impl Tool for Options {
         "May I train from this checkpoint, ship it, keep it? Says what is wrong with it, where, and what mends it.";
     const EXAMPLES: &'static [Example] = &[
         ("ckpt-verify model", "headers, shards, index, config, tokenizer: do they fit together?"),
+        ("ckpt-verify --deep model", "read all data: checksums, NaN, Inf, zeros, recorded digests"),
         ("ckpt-verify --expect hf-save base", "before a job: will the save at its end find what it needs?"),
         ("ckpt-verify --newest --expect resume runs/7 | jq -r .path", "the newest step that a resume can start from"),
         ("ckpt-verify --against base-hf base", "is it the same model in another layout, to the bit?"),

@@ -1,8 +1,8 @@
 //! The report for people: every finding with its place and what mends it, the worst last, and a line that sums up.
 
 use ckpt::cli::style::plural;
-use ckpt::cli::{Role, Style};
-use ckpt::document::{Counts, Document, FindingRecord, Grade, Verify};
+use ckpt::cli::{Cell, Role, Style, Table, figures};
+use ckpt::document::{Compared, Counts, Document, FindingRecord, Grade, Verify};
 
 /// The report on one document.
 pub(crate) fn report(document: &Document, style: Style) -> String {
@@ -13,6 +13,12 @@ pub(crate) fn report(document: &Document, style: Style) -> String {
         for finding in verify.findings.iter().filter(|finding| finding.severity == grade) {
             text.push_str(&one(finding, style));
         }
+    }
+    if let Some(stats) = &verify.stats {
+        text.push_str(&figures(stats).render(style, 2));
+    }
+    if let Some(compared) = verify.compared.as_deref().filter(|compared| !compared.is_empty()) {
+        text.push_str(&distances(compared).render(style, 2));
     }
     if document.children.is_empty() {
         text.push_str(&sum(verify, style));
@@ -58,4 +64,19 @@ fn sum(verify: &Verify, style: Style) -> String {
         .collect();
     let said = if said.is_empty() { style.paint(Role::Good, "nothing found") } else { said.join(", ") };
     format!("  {said} {}\n", style.paint(Role::Faint, format!("({})", asked.join(", "))))
+}
+
+/// How far the tensors are apart that differ.
+fn distances(compared: &[Compared]) -> Table {
+    let mut table = Table::new();
+    let heading = ["", "difference", "relative", "cosine"].map(|text| Cell::new(Role::Faint, text));
+    table.row(heading);
+    for row in compared {
+        let figure = |figure: Option<f64>| figure.map_or_else(|| "-".to_owned(), |figure| format!("{figure:.3e}"));
+        let cosine = row.cosine.map_or_else(|| "-".to_owned(), |cosine| format!("{cosine:.6}"));
+        let cells = [row.name.clone(), figure(row.max_abs), figure(row.max_rel), cosine];
+        let role = if row.first.is_some() { Role::Bad } else { Role::Plain };
+        table.row(cells.map(|text| Cell::new(role, text)));
+    }
+    table
 }

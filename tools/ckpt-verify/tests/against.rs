@@ -118,3 +118,79 @@ fn a_damaged_other_is_compared_as_far_as_it_goes() {
     let said = verify(copy.root.path(), &[path.to_str().unwrap(), "--against", "model"]);
     assert_eq!((said.code, said.document["status"].as_str()), (2, Some("error")));
 }
+
+/// A copy of `hf-tiny` in another dtype: every element rounded or widened.
+fn cast(to: &str) -> Copy {
+    let copy = Copy::of("hf-tiny");
+    for file in ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"] {
+        edit_tensors(&copy.path.join(file), |_, tensors| {
+            for tensor in tensors {
+                let values = tensor
+                    .bytes
+                    .as_chunks()
+                    .0
+                    .iter()
+                    .map(|bytes| f32::from_bits(u32::from(u16::from_le_bytes(*bytes)) << 16));
+                tensor.bytes = match to {
+                    "F32" => values.flat_map(f32::to_le_bytes).collect(),
+                    _ => values.flat_map(|value| f64::from(value * 1.001).to_le_bytes()).collect(),
+                };
+                tensor.dtype = to.into();
+            }
+        });
+    }
+    copy
+}
+
+#[test]
+fn values_may_be_near_enough_in_another_dtype() {
+    let other = fixtures().join("tiny-llama3/mp2");
+    let other = other.to_str().unwrap();
+    let run = |copy: &Copy, tolerance: &str| {
+        verify(copy.root.path(), &["model", "--against", other, "--tolerance", tolerance])
+    };
+    let told = |said: &Said| said.document["verify"]["compared"].as_array().unwrap().clone();
+    let ids = |said: &Said| -> Vec<String> {
+        let against = said.complaints().into_iter().filter(|said| said.contains(" against-"));
+        against.map(|said| said.split(' ').nth(1).unwrap().to_owned()).collect()
+    };
+    let wide = cast("F32");
+    let said = run(&wide, "0");
+    assert_eq!((ids(&said), told(&said).len()), (vec![], 0), "the same numbers, and nothing to tell");
+    assert!(!ids(&verify(wide.root.path(), &["model", "--against", other])).is_empty());
+
+    let scaled = cast("F64");
+    let said = run(&scaled, "0.01");
+    assert_eq!((ids(&said), said.code), (vec![], 0));
+    let rows = told(&said);
+    assert_eq!(rows.len(), 20, "every tensor of the model differs a little");
+    for row in &rows {
+        let figure = |key: &str| row[key].as_f64().unwrap();
+        assert!((figure("max_rel") - 0.001).abs() < 1e-5 && figure("max_abs") > 0.0, "{row}");
+        assert!(figure("cosine") > 0.999_999 && row["first"].is_null(), "{row}");
+    }
+    // Embeddings are below 1, so that what is allowed is absolute; norms are about 1.
+    let said = run(&scaled, "0.0005");
+    assert_eq!(said.code, 1);
+    let beyond: Vec<&str> =
+        said.findings().iter().filter(|f| f["id"] == "against-values").filter_map(|f| f["tensor"].as_str()).collect();
+    assert!(beyond.contains(&"model.norm.weight") && beyond.len() < 20, "{beyond:?}");
+    let first = told(&said).iter().filter(|row| !row["first"].is_null()).count();
+    assert_eq!(first, beyond.len());
+
+    let path = scaled.path.join("model-00002-of-00002.safetensors");
+    edit_tensor(&path, "model.norm.weight", |tensor| tensor.bytes[80..88].copy_from_slice(&f64::NAN.to_le_bytes()));
+    let said = run(&scaled, "1e9");
+    assert_eq!((ids(&said), said.code), (vec!["against-values".to_owned()], 1));
+    let row = told(&said).into_iter().find(|row| row["name"] == "model.norm.weight").unwrap();
+    assert_eq!((row["first"].as_u64(), row["max_abs"].is_null()), (Some(10), true));
+}
+
+#[test]
+fn a_tolerance_is_a_number_and_for_a_comparison() {
+    for arguments in
+        [["hf-tiny", "--tolerance", "1"].as_slice(), &["hf-tiny", "--against", "hf-tiny", "--tolerance", "-1"]]
+    {
+        assert_eq!(verify(&fixtures(), arguments).code, 2);
+    }
+}

@@ -380,6 +380,7 @@ const ELSEWHERE: &[(Id, &str)] = &[
     (Id::TrainingModelOnly, "a note: the test of steps has it"),
     (Id::TrainingStep, "needs a folder named after a step: the test of steps has it"),
     (Id::TooLarge, "the library's tests of each reader have it"),
+    (Id::SparseHole, "a test of its own makes a hole"),
     (Id::ZipMismatch, "the library's tests of zips have it"),
     (Id::ZipOverlap, "the library's tests of zips have it"),
     (Id::ZipDuplicate, "the library's tests of zips have it"),

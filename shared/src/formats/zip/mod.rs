@@ -3,6 +3,7 @@
 //! Only what weights need: members are found through the central directory, each local header is read once and
 //! held against it, and no member is unpacked unless asked for.
 
+mod crc;
 mod directory;
 mod end;
 mod local;
@@ -69,6 +70,8 @@ pub fn read(source: &dyn ReadAt) -> Result<Archive, Finding> {
     let members = local::check(source, entries, &end, &mut findings)?;
     Ok(Archive { members, findings: findings.list() })
 }
+
+pub use crc::unpacked_crc32;
 
 impl Archive {
     /// The member of that name; the last one, if there are several, as zip readers commonly take it.

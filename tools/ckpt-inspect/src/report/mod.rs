@@ -8,7 +8,7 @@ mod tensors;
 mod tree;
 
 use ckpt::cli::style::{bytes, count, plural, short_count};
-use ckpt::cli::{Cell, Role, Style, Table};
+use ckpt::cli::{Cell, Role, Style, Table, figures};
 use ckpt::document::{Document, Inspect, Training, YesNo};
 
 /// The report of a document.
@@ -25,6 +25,9 @@ pub(crate) fn of(document: &Document, style: Style) -> String {
         }
         if let Some(tensors) = &inspect.tensors {
             section(&mut text, "Tensors", &tensors::lines(tensors, style), style);
+        }
+        if let Some(stats) = &inspect.stats {
+            section(&mut text, "Values", &figures(stats).render(style, 4), style);
         }
         if let Some(diff) = &inspect.diff {
             section(&mut text, &format!("Differences to {}", diff.other), &diff::lines(diff, style), style);

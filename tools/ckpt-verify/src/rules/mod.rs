@@ -4,6 +4,7 @@
 mod config_missing;
 mod config_shape;
 mod custom_code;
+mod data;
 mod dtypes;
 mod files;
 mod head;
@@ -13,6 +14,7 @@ mod placeholders;
 mod readers;
 mod safetensors_metadata;
 mod several;
+mod sparse_hole;
 mod tensors;
 pub(crate) mod tokenizer;
 pub(crate) mod training;
@@ -43,6 +45,7 @@ use explain;
 const GROUPS: &[(&[Text], Option<Check>)] = &[
     (readers::path::TEXTS, None),
     (files::TEXTS, Some(files::check)),
+    (sparse_hole::TEXTS, Some(sparse_hole::check)),
     (readers::safetensors::TEXTS, None),
     (safetensors_metadata::TEXTS, Some(safetensors_metadata::check)),
     (readers::torch::TEXTS, None),
@@ -58,6 +61,7 @@ const GROUPS: &[(&[Text], Option<Check>)] = &[
     (dtypes::TEXTS, Some(dtypes::check)),
     (tokenizer::TEXTS, Some(tokenizer::check)),
     (training::TEXTS, Some(training::check)),
+    (data::TEXTS, None),
     (uses::TEXTS, None),
 ];
 
@@ -79,7 +83,7 @@ pub(crate) fn check(case: &Case<'_>, policy: &Policy) -> Vec<Finding> {
 }
 
 /// At most [`limits::FINDINGS`] of a rule; the last one says how many there are more.
-fn limited(findings: Vec<Finding>) -> Vec<Finding> {
+pub(crate) fn limited(findings: Vec<Finding>) -> Vec<Finding> {
     let mut seen: BTreeMap<Id, usize> = BTreeMap::new();
     let mut kept: Vec<Finding> = Vec::with_capacity(findings.len());
     for finding in findings {

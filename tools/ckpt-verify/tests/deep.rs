@@ -1,0 +1,400 @@
+//! What only the data can tell: each fault made from an intact fixture, found with `--deep` and not before; and what
+//! is unusual and sound, of which nothing may be said.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test that indexes wrongly fails, which is what it is for"
+)]
+
+mod support;
+
+use std::path::Path;
+
+use ckpt::facts::Id;
+use ckpt::facts::rules::Level;
+use serde_json::{Value, json};
+use support::{Copy, FIRST, SECOND, Said, Stored, add, edit_json, edit_tensor, edit_tensors, fixtures, set, verify};
+
+const EMBEDDING: &str = "model.embed_tokens.weight";
+const UP: &str = "model.layers.1.mlp.up_proj.weight";
+const NORM: &str = "model.layers.1.input_layernorm.weight";
+const LOOSE: &str = "unaligned.safetensors";
+
+/// What it is, the intact tree, the damage, what must be said of it beside what is said without `--deep`.
+type Case = (&'static str, &'static str, fn(&Path), &'static [&'static str]);
+
+const CASES: &[Case] = &[
+    (
+        "a bit of a tensor flipped",
+        "tiny-llama3/mp1",
+        |model| flip(model, "consolidated.00.pth", "layers.1.feed_forward.w3.weight"),
+        &[
+            "error manifest-changed consolidated.00.pth -",
+            "error zip-crc consolidated.00.pth layers.1.feed_forward.w3.weight",
+        ],
+    ),
+    (
+        "a bit of one rank flipped",
+        "tiny-llama3/mp2",
+        |model| flip(model, "consolidated.01.pth", "norm.weight"),
+        &[
+            "error manifest-changed consolidated.01.pth -",
+            "error replica-differs - norm.weight",
+            "error zip-crc consolidated.01.pth -",
+        ],
+    ),
+    (
+        "a NaN",
+        "hf-tiny",
+        |model| put(model, SECOND, UP, 131, &[0xc0, 0x7f]),
+        &["error nan model-00002-of-00002.safetensors model.layers.1.mlp.up_proj.weight"],
+    ),
+    (
+        "an infinity",
+        "hf-tiny",
+        |model| put(model, SECOND, UP, 7, &[0x80, 0xff]),
+        &["error inf model-00002-of-00002.safetensors model.layers.1.mlp.up_proj.weight"],
+    ),
+    (
+        "NaN in a small float",
+        "safetensors/unaligned.safetensors",
+        |model| loose(model, vec![stored("w.weight", "F8_E4M3", &[32, 32], |at| if at == 9 { 0xff } else { 0x38 })]),
+        &["error nan unaligned.safetensors w.weight"],
+    ),
+    (
+        "a weight of zeros",
+        "hf-tiny",
+        |model| edit_tensor(&model.join(SECOND), UP, |tensor| tensor.bytes.fill(0)),
+        &["error all-zero model-00002-of-00002.safetensors model.layers.1.mlp.up_proj.weight"],
+    ),
+    (
+        "a packed weight of zeros",
+        "safetensors/unaligned.safetensors",
+        |model| loose(model, vec![stored("a.qweight", "I32", &[64, 64], |_| 0)]),
+        &["error all-zero unaligned.safetensors a.qweight"],
+    ),
+    (
+        "a norm of zeros",
+        "hf-tiny",
+        |model| edit_tensor(&model.join(SECOND), NORM, |tensor| tensor.bytes.fill(0)),
+        &["warning all-zero model-00002-of-00002.safetensors model.layers.1.input_layernorm.weight"],
+    ),
+    (
+        "a weight of one value",
+        "hf-tiny",
+        |model| {
+            edit_tensor(&model.join(SECOND), UP, |tensor| tensor.bytes.as_chunks_mut().0.fill([0x80, 0x3f]));
+        },
+        &["warning constant model-00002-of-00002.safetensors model.layers.1.mlp.up_proj.weight"],
+    ),
+    (
+        "a range that was never written",
+        "hf-tiny",
+        |model| edit_tensor(&model.join(FIRST), EMBEDDING, |tensor| tensor.bytes[10_000..80_000].fill(0)),
+        &["error zero-range model-00001-of-00002.safetensors model.embed_tokens.weight"],
+    ),
+    (
+        "an end that was never written",
+        "safetensors/unaligned.safetensors",
+        |model| loose(model, vec![stored("w.weight", "F32", &[100, 1000], |at| if at < 270_001 { 0x3d } else { 0 })]),
+        &["error zero-range unaligned.safetensors w.weight"],
+    ),
+    (
+        "whole rows of zeros",
+        "safetensors/unaligned.safetensors",
+        |model| {
+            let zero = |at| if (40_000..120_000).contains(&at) { 0 } else { 0x3d };
+            loose(model, vec![stored("w.weight", "F32", &[100, 1000], zero)]);
+        },
+        &["warning zero-range unaligned.safetensors w.weight"],
+    ),
+    (
+        "integers taken for floats",
+        "safetensors/unaligned.safetensors",
+        |model| {
+            let small = |at: usize| if at % 4 < 2 { at.to_le_bytes()[1] } else { 0 };
+            loose(model, vec![stored("w.weight", "F32", &[64, 64], small)]);
+        },
+        &["warning denormal-flood unaligned.safetensors w.weight"],
+    ),
+    (
+        "a head that is not the embedding",
+        "hf-tiny",
+        |model| {
+            let mut head = read(model, FIRST, EMBEDDING);
+            head.bytes[6] ^= 1;
+            add(model, Stored { name: "lm_head.weight".into(), ..head });
+        },
+        &["error tied-differs model-00002-of-00002.safetensors lm_head.weight"],
+    ),
+    (
+        "frequencies of another theta",
+        "tiny-llama2/mp1",
+        |model| {
+            set(&model.join("params.json"), &[("rope_theta", json!(500_000))]);
+            std::fs::remove_file(model.join("checklist.chk")).unwrap();
+        },
+        &["warning derived-differs consolidated.00.pth rope.freqs"],
+    ),
+    (
+        "a packed weight of another shape",
+        "safetensors/unaligned.safetensors",
+        |model| {
+            packed(model, 128);
+        },
+        &["error packed-shape unaligned.safetensors a.weight_packed"],
+    ),
+    (
+        "a file that is not the one published",
+        "tiny-llama3/mp1",
+        |model| set(&model.join("params.json"), &[("note", json!("edited"))]),
+        &["error manifest-changed params.json -"],
+    ),
+    (
+        "a published file that is gone",
+        "tiny-llama3/mp1",
+        |model| {
+            std::fs::write(model.join("x.sha256"), format!("{}  gone.bin\n", "0".repeat(64))).unwrap();
+        },
+        &["error manifest-missing gone.bin -"],
+    ),
+];
+
+/// What it is, the tree, what makes it unusual: with `--deep` not a word more may be said.
+type Sound = (&'static str, &'static str, fn(&Path));
+
+const SOUND: &[Sound] = &[
+    ("what starts as zero, and what is zero for good", "safetensors/unaligned.safetensors", |model| {
+        let zero = |name, dtype, shape| stored(name, dtype, shape, |_| 0);
+        let tensors = vec![
+            zero("base_model.model.layers.0.q_proj.lora_A.weight", "F32", &[1, 64]),
+            stored("base_model.model.layers.0.q_proj.lora_B.weight", "F32", &[64, 8], |_| 0),
+            zero("encoder.token_type_embeddings.weight", "F32", &[2, 256]),
+            zero("encoder.layer.0.dense.bias", "F32", &[512]),
+            zero("bn.num_batches_tracked", "I64", &[]),
+            zero("bn.running_mean", "F32", &[512]),
+            zero("a.qzeros", "I32", &[64, 64]),
+            zero("attn.mask", "BF16", &[64, 64]),
+            zero("layer._extra_state", "U8", &[64, 64]),
+            zero("optimizer.state.0.exp_avg", "F32", &[64, 64]),
+        ];
+        loose(model, tensors);
+    }),
+    ("what is the same throughout", "safetensors/unaligned.safetensors", |model| {
+        let one = |name, shape: &[u64]| stored(name, "BF16", shape, |at| if at % 2 == 0 { 0x80 } else { 0x3f });
+        loose(
+            model,
+            vec![one("norm.weight", &[512]), one("a.weight_scale", &[64, 64]), one("h.attn.bias", &[1, 1, 32, 32])],
+        );
+    }),
+    ("infinity where it belongs", "safetensors/unaligned.safetensors", |model| {
+        let inf = |name, shape: &[u64]| stored(name, "BF16", shape, |at| if at % 2 == 0 { 0x80 } else { 0xff });
+        loose(model, vec![inf("attn.causal_mask", &[32, 32]), inf("callbacks.best", &[])]);
+    }),
+    ("tokens that do not exist", "hf-tiny", |model| {
+        edit_tensor(&model.join(FIRST), EMBEDDING, |tensor| tensor.bytes[100 * 128..].fill(0));
+    }),
+    ("rows of an optimizer never updated", "safetensors/unaligned.safetensors", |model| {
+        let seen = |at| if at < 1000 { 0x3d } else { 0 };
+        loose(model, vec![stored("state.3.exp_avg_sq", "F32", &[100, 1000], seen)]);
+    }),
+    ("small weights in half precision", "safetensors/unaligned.safetensors", |model| {
+        let small =
+            |at: usize| if at % 2 == 1 { u8::from(!at.is_multiple_of(3)) << 4 } else { at.to_le_bytes()[0] | 1 };
+        loose(model, vec![stored("w.weight", "F16", &[64, 64], small)]);
+    }),
+    ("packed weights of the stored shape", "safetensors/unaligned.safetensors", |model| packed(model, 64)),
+    ("a head stored twice", "hf-tiny", |model| {
+        let head = read(model, FIRST, EMBEDDING);
+        add(model, Stored { name: "lm_head.weight".into(), ..head });
+    }),
+];
+
+/// A tensor of bytes made by their place.
+fn stored(name: &str, dtype: &str, shape: &[u64], byte: impl Fn(usize) -> u8) -> Stored {
+    let item = ckpt::facts::Dtype::from_name(dtype).unwrap().item_bytes().unwrap();
+    let bytes = usize::try_from(shape.iter().product::<u64>() * item).unwrap();
+    Stored { name: name.into(), dtype: dtype.into(), shape: shape.to_vec(), bytes: (0..bytes).map(byte).collect() }
+}
+
+/// Puts tensors in the place of all those of the loose file.
+fn loose(model: &Path, tensors: Vec<Stored>) {
+    edit_tensors(&model.join(LOOSE), |_, old| *old = tensors);
+}
+
+/// Weights of four bits, 64 by 64, and a stored shape with that many columns.
+fn packed(model: &Path, columns: u8) {
+    let shape = stored("a.weight_shape", "I64", &[2], |at| match at {
+        0 => 64,
+        8 => columns,
+        _ => 0,
+    });
+    loose(model, vec![stored("a.weight_packed", "I32", &[64, 8], |at| at.to_le_bytes()[0]), shape]);
+    let groups = json!({"group_0": {"weights": {"num_bits": 4}}});
+    let config = json!({"quantization_config": {"quant_method": "compressed-tensors", "config_groups": groups}});
+    std::fs::write(model.join("config.json"), serde_json::to_vec(&config).unwrap()).unwrap();
+}
+
+/// Overwrites an element of two bytes.
+fn put(model: &Path, file: &str, name: &str, element: usize, bytes: &[u8]) {
+    edit_tensor(&model.join(file), name, |tensor| tensor.bytes[element * 2..][..bytes.len()].copy_from_slice(bytes));
+}
+
+fn read(model: &Path, file: &str, name: &str) -> Stored {
+    let mut found = None;
+    edit_tensors(&model.join(file), |_, tensors| {
+        found = tensors.iter().find(|tensor| tensor.name == name).cloned();
+    });
+    found.unwrap()
+}
+
+/// Flips the lowest bit of the first value of a tensor in a rank's file.
+fn flip(model: &Path, file: &str, name: &str) {
+    let path = model.join(file);
+    let checkpoint = ckpt::layouts::open(&path, None, 1).unwrap();
+    let (_, offset) = checkpoint.tensor(name).unwrap().recipe.contiguous().unwrap();
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[usize::try_from(offset).unwrap()] ^= 1;
+    std::fs::write(path, bytes).unwrap();
+}
+
+/// What is said with `--deep`, without what is said before.
+fn deeper(copy: &Copy) -> (Said, Vec<String>) {
+    let before = verify(copy.root.path(), &["model"]);
+    assert_eq!(before.document["verify"]["level"], "structure");
+    let said = verify(copy.root.path(), &["model", "--deep"]);
+    assert_eq!(said.document["verify"]["level"], "deep");
+    let told = before.complaints();
+    let mut more = said.complaints();
+    more.retain(|complaint| !told.contains(complaint));
+    assert!(told.iter().all(|complaint| said.complaints().contains(complaint)), "the deep level says less");
+    (said, more)
+}
+
+#[test]
+fn each_fault_is_found_in_the_data_and_not_before() {
+    let mut wrong = Vec::new();
+    for (name, fixture, damage, expected) in CASES {
+        let copy = Copy::of(fixture);
+        damage(&copy.path);
+        let (said, more) = deeper(&copy);
+        let failed = expected.iter().any(|expected| expected.starts_with("error"));
+        if more != *expected || said.code != i32::from(failed) {
+            wrong.push(format!("{name}: exit {}, {more:#?}", said.code));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn what_is_unusual_and_sound_is_left_alone() {
+    let mut wrong = Vec::new();
+    for (name, fixture, change) in SOUND {
+        let copy = Copy::of(fixture);
+        change(&copy.path);
+        let (said, more) = deeper(&copy);
+        if !more.is_empty() || said.code != 0 {
+            wrong.push(format!("{name}: exit {}, {more:#?}", said.code));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn intact_fixtures_are_clean() {
+    let torch = std::fs::read_dir(fixtures().join("torch")).unwrap().map(|entry| entry.unwrap().path());
+    let files = std::fs::read_dir(fixtures().join("safetensors")).unwrap().map(|entry| entry.unwrap().path());
+    let models = ["hf-tiny", "tiny-llama2/mp1", "tiny-llama2/mp2", "tiny-llama3/mp1", "tiny-llama3/mp2"];
+    let paths = torch
+        .chain(files)
+        .filter(|path| path.extension().is_some_and(|kind| kind != "json"))
+        .chain(models.map(|model| fixtures().join(model)));
+    for path in paths {
+        let path = path.to_str().unwrap();
+        let before = verify(&fixtures(), &[path]);
+        let said = verify(&fixtures(), &[path, "--deep", "--jobs", "3"]);
+        assert_eq!((said.code, said.findings()), (before.code, before.findings()), "{path}");
+    }
+}
+
+#[test]
+fn a_finding_says_where() {
+    let copy = Copy::of("hf-tiny");
+    put(&copy.path, SECOND, UP, 131, &[0xc0, 0x7f]);
+    put(&copy.path, SECOND, UP, 4000, &[0xc1, 0xff]);
+    let edited = ckpt::layouts::open(&copy.path, None, 1).unwrap();
+    let (_, offset) = edited.tensor(UP).unwrap().recipe.contiguous().unwrap();
+    let said = verify(copy.root.path(), &["model", "--deep"]);
+    let finding = &said.findings()[0];
+    assert_eq!((finding["id"].as_str(), finding["offset"].as_u64()), (Some("nan"), Some(offset + 262)));
+    assert_eq!(finding["message"], "2 of 11264 values are NaN, the first at element 131");
+}
+
+#[test]
+fn a_hole_is_found_from_the_outside() {
+    use std::os::unix::fs::FileExt;
+    let copy = Copy::of("hf-tiny");
+    let path = copy.path.join(FIRST);
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let file = std::fs::File::create(&path).unwrap();
+    file.set_len(u64::try_from(bytes.len()).unwrap()).unwrap();
+    file.write_all_at(&bytes[..16_384], 0).unwrap();
+    file.write_all_at(&bytes[131_072..], 131_072).unwrap();
+    let said = verify(copy.root.path(), &["model"]);
+    assert_eq!(said.complaints(), ["error sparse-hole model-00001-of-00002.safetensors -"]);
+    assert_eq!((said.code, &said.findings()[0]["offset"]), (1, &json!(16_384)));
+    assert_eq!(said.findings()[0]["found"], "a hole of 114688 bytes");
+    let said = verify(copy.root.path(), &["model", "--severity", "sparse-hole=ignore"]);
+    assert_eq!((said.code, said.findings()), (0, &[][..]));
+}
+
+#[test]
+fn figures_are_those_of_the_values_in_every_layout() {
+    let figures = |path: &str, jobs: &str| -> Vec<Value> {
+        let said = verify(&fixtures(), &[path, "--deep", "--stats", "--jobs", jobs]);
+        said.document["verify"]["stats"].as_array().unwrap().clone()
+    };
+    let one = figures("tiny-llama3/mp1", "1");
+    assert_eq!(one, figures("tiny-llama3/mp1", "3"));
+    // Joined from two ranks, the same to the last bit.
+    assert_eq!(one, figures("tiny-llama3/mp2", "2"));
+    let names: Vec<&str> = one.iter().map(|figure| figure["name"].as_str().unwrap()).collect();
+    assert!(names.is_sorted() && names.contains(&"norm.weight"));
+
+    let copy = Copy::of("safetensors/unaligned.safetensors");
+    let values: Vec<u8> =
+        [1.0f32, -2.0, f32::NAN, 0.0, f32::INFINITY, 5.0].iter().flat_map(|v| v.to_le_bytes()).collect();
+    let tensor = Stored { name: "w".into(), dtype: "F32".into(), shape: vec![6], bytes: values };
+    loose(&copy.path, vec![tensor, stored("odd", "F32", &[1], |at| [0, 0, 0xc0, 0x7f][at])]);
+    let said = verify(copy.root.path(), &["model", "--deep", "--stats"]);
+    let wanted = json!({
+        "name": "w", "count": 6, "min": -2.0, "max": 5.0, "mean": 1.0, "std": 6.5f64.sqrt(), "norm": 30f64.sqrt(),
+        "zeros": 1, "nan": 1, "inf": 1,
+    });
+    let nothing = json!({
+        "name": "odd", "count": 1, "min": null, "max": null, "mean": null, "std": null, "norm": null,
+        "zeros": 0, "nan": 1, "inf": 0,
+    });
+    assert_eq!(said.document["verify"]["stats"], json!([nothing, wanted]));
+    assert_eq!(verify(copy.root.path(), &["model", "--stats"]).code, 2);
+}
+
+#[test]
+fn every_rule_of_the_data_is_damaged_here_or_compares_two_things() {
+    let found: Vec<&str> =
+        CASES.iter().flat_map(|(.., expected)| *expected).filter_map(|said| said.split(' ').nth(1)).collect();
+    for id in Id::ALL.iter().filter(|id| id.level() == Level::Deep) {
+        let compares = ["against-", "manifest-"].iter().any(|prefix| id.name().starts_with(prefix));
+        assert!(compares || found.contains(&id.name()), "{} has no case", id.name());
+    }
+}
+
+#[test]
+fn what_is_ignored_is_not_said() {
+    let copy = Copy::of("tiny-llama3/mp1");
+    edit_json(&copy.path.join("params.json"), |params| drop(params.insert("note".into(), json!(1))));
+    let said = verify(copy.root.path(), &["model", "--deep", "--severity", "manifest-changed=note"]);
+    assert_eq!((said.code, said.findings().len()), (0, 1));
+}
