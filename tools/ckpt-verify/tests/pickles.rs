@@ -12,10 +12,15 @@ mod support;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use support::{Copy, fixtures, set, verify};
+use support::{Copy, Said, fixtures, set, verify};
 
 /// Bytes that would call `os.system` if anything ran them.
 const HARM: &[u8] = b"\x80\x02cos\nsystem\nX\x01\0\0\0x\x85R.";
+
+/// What is said of pickles; a lone file of a trainer is also told to be a part of a save.
+fn of_pickles(said: &Said) -> Vec<String> {
+    said.complaints().into_iter().filter(|said| said.contains(" pickle-")).collect()
+}
 
 #[test]
 fn no_file_of_a_checkpoint_is_passed_over() {
@@ -34,7 +39,7 @@ fn no_file_of_a_checkpoint_is_passed_over() {
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
         std::fs::write(&file, HARM).unwrap();
         let said = verify(copy.root.path(), &["model"]);
-        assert_eq!((said.code, said.complaints()), (1, vec![format!("error pickle-dangerous {name} -")]), "{name}");
+        assert_eq!((said.code, of_pickles(&said)), (1, vec![format!("error pickle-dangerous {name} -")]), "{name}");
         assert_eq!(said.findings().iter().find(|one| one["id"] == "pickle-dangerous").unwrap()["offset"], 2);
     }
 }
@@ -44,7 +49,7 @@ fn a_pickle_cut_short_is_damage() {
     let copy = Copy::of("hf-tiny");
     std::fs::write(copy.path.join("scheduler.pt"), b"\x80\x02X\xff\0\0\0last_epoch").unwrap();
     let said = verify(copy.root.path(), &["model"]);
-    assert_eq!(said.complaints(), ["error pickle-incomplete scheduler.pt -"]);
+    assert_eq!(of_pickles(&said), ["error pickle-incomplete scheduler.pt -"]);
 }
 
 #[test]
