@@ -4,6 +4,7 @@ import argparse
 import pathlib
 import shutil
 
+import gguf_files
 import hf_files
 import llama
 import safetensors_files
@@ -22,6 +23,7 @@ PARTS = {
     "training": training_files.make,
     "safetensors": safetensors_files.make,
     "safetensors-bad": safetensors_files.make_bad,
+    "gguf": gguf_files.make,
 }
 
 

@@ -65,9 +65,9 @@ pub fn table(checkpoint: &Checkpoint, reader: &Reader<'_>, jobs: usize, progress
         return Ok(stored(checkpoint));
     };
     let head_dim = checkpoint.head_dim();
-    if family.naming == Naming::Meta && head_dim.is_none() {
+    if family.naming != Naming::Hf && head_dim.is_none() {
         let mut table = stored(checkpoint);
-        table.notes.push("without params.json the heads are not known, so the names are those stored".to_owned());
+        table.notes.push("nothing tells the size of a head, so the names are those stored".to_owned());
         return Ok(table);
     }
     let repeated = repeated_heads(family.arch, family.naming, &tensors, head_dim, reader, progress)?;
@@ -319,7 +319,7 @@ fn renamed(naming: Naming, found: Match, tensor: Tensor, head_dim: u64, repeated
     if naming == Naming::Hf {
         return tensor;
     }
-    let mut recipe = tensor.recipe;
+    let mut recipe = tensor.recipe.dequantized();
     let mut crc32 = tensor.crc32;
     if found.row.shape.first() == Some(&Size::KvHeads) && repeated > 1 {
         recipe = without_repeats(recipe, repeated);

@@ -15,6 +15,8 @@ pub enum Naming {
     Meta,
     /// The names of Hugging Face's transformers.
     Hf,
+    /// The names of llama.cpp's GGUF files.
+    Gguf,
 }
 
 /// A size that a family's shapes are made of.
@@ -47,7 +49,7 @@ pub enum Split {
     Replicated,
 }
 
-/// What happens to a tensor's values between Meta's and Hugging Face's scheme.
+/// What happens to a tensor's values between Hugging Face's scheme and the others: llama.cpp keeps Meta's order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
     /// Nothing.
@@ -76,6 +78,8 @@ pub struct Row {
     pub meta: &'static str,
     /// Name in Hugging Face's scheme; empty if it has none.
     pub hf: &'static str,
+    /// Name in GGUF; empty if it has none.
+    pub gguf: &'static str,
     /// Shape, in the family's sizes.
     pub shape: &'static [Size],
     /// How ranks divide it.
@@ -92,6 +96,7 @@ impl Row {
         match naming {
             Naming::Meta => self.meta,
             Naming::Hf => self.hf,
+            Naming::Gguf => self.gguf,
         }
     }
 

@@ -1,6 +1,7 @@
 //! Proves that a recipe is well made before anything is read: ranks agree, every index lies inside its value, tiles
 //! cover their shape exactly once, every byte lies inside its file.
 
+use super::dtype::Kind;
 use super::recipe::{Scheme, Tile, elements};
 use super::{Dtype, FileId, Finding, Id, Op, Recipe, limits};
 
@@ -83,6 +84,25 @@ pub fn check(recipe: &Recipe, size: &dyn Fn(FileId) -> u64) -> Result<(), Findin
             check(stored, size)?;
             check(scale, size)
         }
+        Op::Dequant(of) => {
+            same_shape(recipe, &of.shape)?;
+            let (block, _) = of.dtype.block();
+            let rows = of.shape.last().is_some_and(|&width| width.is_multiple_of(block));
+            let stored = matches!(of.op, Op::Bytes { .. });
+            if recipe.dtype != Dtype::F32 || !dequantizable(of.dtype) || !rows || !stored {
+                return Err(broken(format!("{} {:?} has no values in {}", of.dtype, of.shape, recipe.dtype)));
+            }
+            check(of, size)
+        }
+        Op::Quant(of) => {
+            same_shape(recipe, &of.shape)?;
+            let (block, _) = recipe.dtype.block();
+            let rows = recipe.shape.last().is_some_and(|&width| width.is_multiple_of(block));
+            if recipe.dtype != Dtype::Q8_0 || of.dtype != Dtype::F32 || !rows {
+                return Err(broken(format!("{} {:?} has no blocks of {}", of.dtype, of.shape, recipe.dtype)));
+            }
+            check(of, size)
+        }
         Op::ByteSwap(of) | Op::Conj(of) | Op::Neg(of) => {
             same_dtype(recipe, of)?;
             same_shape(recipe, &of.shape)?;
@@ -108,6 +128,12 @@ pub fn reach(shape: &[u64], strides: &[u64], start: u64, item: Option<u64>) -> O
 pub fn castable(from: Dtype, to: Dtype) -> bool {
     let known = |dtype| matches!(dtype, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::Bf16);
     known(from) && known(to)
+}
+
+/// Whether the executor knows the values of that dtype's blocks. Q8_1 only ever holds activations, and Q1_0 has no
+/// reference reader yet.
+pub fn dequantizable(dtype: Dtype) -> bool {
+    dtype.kind() == Kind::Blocks && !matches!(dtype, Dtype::Q8_1 | Dtype::Q1_0)
 }
 
 fn broken(message: String) -> Finding {

@@ -15,6 +15,8 @@ pub enum Kind {
     Complex,
     /// Integers that stand for real numbers by a scale kept elsewhere, or bits without a meaning of their own.
     Opaque,
+    /// Blocks of packed numbers with their scales inside, as ggml quantises.
+    Blocks,
 }
 
 /// One row of the table: names, size and meaning of a dtype.
@@ -51,7 +53,8 @@ macro_rules! dtypes {
 }
 
 // In the order of the safetensors crate 0.8 (`enum Dtype`), which is also the order its writer sorts by, widest
-// last; then what only torch has (`torch/_utils.py`, `c10/core/ScalarType.h`).
+// last; then what only torch has (`torch/_utils.py`, `c10/core/ScalarType.h`); then the blocks of ggml
+// (`ggml-common.h`, and the table of sizes in gguf-py 0.19, `constants.py`).
 dtypes! {
     Bool       "BOOL"         "bool"              1/1  Bool;
     F4         "F4"           "float4_e2m1fn_x2"  2/1  Float;
@@ -88,6 +91,32 @@ dtypes! {
     Bits4x2    "BITS4X2"      "bits4x2"           1/1  Opaque;
     Bits8      "BITS8"        "bits8"             1/1  Opaque;
     Bits16     "BITS16"       "bits16"            1/2  Opaque;
+    Q4_0       "Q4_0"         ""                 32/18   Blocks;
+    Q4_1       "Q4_1"         ""                 32/20   Blocks;
+    Q5_0       "Q5_0"         ""                 32/22   Blocks;
+    Q5_1       "Q5_1"         ""                 32/24   Blocks;
+    Q8_0       "Q8_0"         ""                 32/34   Blocks;
+    Q8_1       "Q8_1"         ""                 32/40   Blocks;
+    Q2K        "Q2_K"         ""                 256/84   Blocks;
+    Q3K        "Q3_K"         ""                 256/110  Blocks;
+    Q4K        "Q4_K"         ""                 256/144  Blocks;
+    Q5K        "Q5_K"         ""                 256/176  Blocks;
+    Q6K        "Q6_K"         ""                 256/210  Blocks;
+    Q8K        "Q8_K"         ""                 256/292  Blocks;
+    Iq2Xxs     "IQ2_XXS"      ""                 256/66   Blocks;
+    Iq2Xs      "IQ2_XS"       ""                 256/74   Blocks;
+    Iq3Xxs     "IQ3_XXS"      ""                 256/98   Blocks;
+    Iq1S       "IQ1_S"        ""                 256/50   Blocks;
+    Iq4Nl      "IQ4_NL"       ""                 32/18   Blocks;
+    Iq3S       "IQ3_S"        ""                 256/110  Blocks;
+    Iq2S       "IQ2_S"        ""                 256/82   Blocks;
+    Iq4Xs      "IQ4_XS"       ""                 256/136  Blocks;
+    Iq1M       "IQ1_M"        ""                 256/56   Blocks;
+    Tq1_0      "TQ1_0"        ""                 256/54   Blocks;
+    Tq2_0      "TQ2_0"        ""                 256/66   Blocks;
+    Mxfp4      "MXFP4"        ""                 32/17   Blocks;
+    Nvfp4      "NVFP4"        ""                 64/36   Blocks;
+    Q1_0       "Q1_0"         ""                 128/18   Blocks;
 }
 
 /// The last dtype of the table that safetensors can hold.
@@ -129,9 +158,14 @@ impl Dtype {
         (self.row().elements == 1).then_some(self.row().bytes)
     }
 
-    /// Bits of one element.
+    /// Elements and bytes of the smallest unit of whole bytes: of a block, or of one element.
+    pub fn block(self) -> (u64, u64) {
+        (self.row().elements, self.row().bytes)
+    }
+
+    /// Bits of one element, scales of its block left out where they do not fill a bit an element.
     pub fn bits(self) -> u64 {
-        // At most 16 * 8 / 1.
+        // At most 292 * 8.
         self.row().bytes.saturating_mul(8).checked_div(self.row().elements).unwrap_or(0)
     }
 
@@ -177,6 +211,8 @@ mod tests {
         assert_eq!(Dtype::F4.bytes_of(3), None);
         assert_eq!(Dtype::F6E2M3.bits(), 6);
         assert_eq!(Dtype::F32.bytes_of(u64::MAX), None);
+        assert_eq!((Dtype::Q6K.bytes_of(512), Dtype::Q6K.bytes_of(500)), (Some(420), None));
+        assert!(!Dtype::Q4_0.in_safetensors());
         assert!(Dtype::U64.in_safetensors() && !Dtype::C32.in_safetensors());
     }
 }

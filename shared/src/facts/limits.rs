@@ -37,6 +37,20 @@ pub const PICKLES_DEEP: usize = 4;
 /// Nesting of containers inside a pickle or a JSON file: deeper than any training state, shallower than a stack.
 pub const NESTING: usize = 500;
 
+/// Bytes of a string in a GGUF header. Chat templates have kilobytes.
+pub const GGUF_STRING: u64 = 100_000_000;
+
+/// Keys of a GGUF header, and elements of an array in one. Vocabularies have 300,000 tokens.
+pub const GGUF_KEYS: u64 = 1_000_000;
+/// See [`GGUF_KEYS`].
+pub const GGUF_ARRAY: u64 = 16_000_000;
+
+/// Nesting of arrays in a GGUF header. No known file nests them at all.
+pub const GGUF_NESTING: usize = 8;
+
+/// The alignment of a GGUF file: pages of two megabytes are the largest that anyone maps.
+pub const GGUF_ALIGNMENT: u64 = 1 << 21;
+
 /// Files below one checkpoint directory, and how deep folders nest. DCP writes a file a rank and thread.
 pub const FILES: usize = 1_000_000;
 /// See [`FILES`].

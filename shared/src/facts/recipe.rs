@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::dtype::Dtype;
+use super::dtype::{Dtype, Kind};
 
 /// A file of a checkpoint, by its place in the checkpoint's table of files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -95,6 +95,10 @@ pub enum Op {
         /// Their scales.
         scale: Arc<Recipe>,
     },
+    /// The F32 values that blocks stand for, as ggml defines it for their dtype.
+    Dequant(Arc<Recipe>),
+    /// The nearest Q8_0 blocks to F32 values, the bits of ggml's own quantiser.
+    Quant(Arc<Recipe>),
     /// No data: meta device, a placeholder. Holds why.
     Absent(String),
 }
@@ -170,6 +174,14 @@ impl Recipe {
         Recipe { dtype, shape, op: Op::Bytes { file, offset } }
     }
 
+    /// The values that a recipe of ggml's blocks stands for, in F32; any other recipe as it is.
+    pub fn dequantized(self) -> Recipe {
+        if self.dtype.kind() != Kind::Blocks {
+            return self;
+        }
+        Recipe { dtype: Dtype::F32, shape: self.shape.clone(), op: Op::Dequant(Arc::new(self)) }
+    }
+
     /// Number of elements; saturates, which no value accepted by a reader can reach.
     pub fn elements(&self) -> u64 {
         elements(&self.shape).unwrap_or(u64::MAX)
@@ -201,7 +213,9 @@ impl Recipe {
             | Op::Reshape(of)
             | Op::Transpose(of, ..)
             | Op::Rows { of, .. }
-            | Op::Cast(of) => of.absent(),
+            | Op::Cast(of)
+            | Op::Dequant(of)
+            | Op::Quant(of) => of.absent(),
             Op::Unpack { stored, scale, .. } => stored.absent().or_else(|| scale.absent()),
         }
     }

@@ -86,6 +86,15 @@ rules! {
     SafetensorsHole       "safetensors-hole"        Error   Structure "bytes of a safetensors file belong to no tensor";
     SafetensorsTrailing   "safetensors-trailing"    Error   Structure "a safetensors file goes on after its last tensor";
     SafetensorsMetadata   "safetensors-metadata"    Warning Structure "a safetensors file has no `format` in its metadata, which transformers before 4.57 insist on";
+    // GGUF.
+    GgufTruncated         "gguf-truncated"          Error   Structure "a GGUF file ends before its header or its tensors do";
+    GgufInvalid           "gguf-invalid"            Error   Structure "a GGUF header is not what the format allows";
+    GgufDuplicate         "gguf-duplicate"          Error   Structure "a GGUF header holds a key or a tensor twice";
+    GgufType              "gguf-type"               Error   Structure "a tensor is of a type that GGUF does not have, or no longer";
+    GgufAlignment         "gguf-alignment"          Error   Structure "a tensor does not begin at a multiple of a GGUF file's alignment";
+    GgufOverlap           "gguf-overlap"            Error   Structure "two tensors of a GGUF file share bytes";
+    GgufHole              "gguf-hole"               Error   Structure "more than padding stands between two tensors of a GGUF file";
+    GgufTrailing          "gguf-trailing"           Warning Structure "a GGUF file goes on after its last tensor";
     // torch.
     ZipTruncated          "zip-truncated"           Error   Structure "a zip's central directory is missing or cut off";
     ZipInvalid            "zip-invalid"             Error   Structure "a zip breaks its own format";

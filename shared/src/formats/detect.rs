@@ -34,7 +34,7 @@ const ROWS: &[(Format, &str, &[u8], &str)] = &[
     (Format::Torch, "torch-zip", b"PK\x03\x04", ""),
     // An empty zip has only its end record.
     (Format::Torch, "torch-zip", b"PK\x05\x06", ""),
-    (Format::Gguf, "gguf", b"GGUF", "llama.cpp's gguf-py reads it"),
+    (Format::Gguf, "gguf", b"GGUF", ""),
     (Format::Npy, "npy", b"\x93NUMPY", "numpy.load reads it"),
     (Format::Hdf5, "hdf5", b"\x89HDF\r\n\x1a\n", "h5py reads it"),
     (Format::Gzip, "gzip", b"\x1f\x8b", "unpack it with gunzip first"),

@@ -1,6 +1,7 @@
 //! Readers and writers of one container each, found by content.
 
 pub mod detect;
+pub mod gguf;
 pub mod json;
 pub mod pickle;
 pub mod safetensors;
@@ -73,6 +74,7 @@ pub fn open(source: &dyn ReadAt, file: FileId) -> Result<(Format, Container), Fi
     let container = match format {
         Format::Safetensors => safetensors::read(source, file)?,
         Format::Torch | Format::TorchLegacy => torch::read(source, file)?,
+        Format::Gguf => gguf::read(source, file)?,
         other => return Err(other.refusal()),
     };
     let format = if container.script { Format::TorchScript } else { format };

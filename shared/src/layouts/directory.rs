@@ -1,12 +1,13 @@
-//! One file, or a directory of none of the known kinds that holds weight files on top.
+//! One file, with its other parts if it is one of a split GGUF; or a directory of none of the known kinds that holds weight files on top.
 
-use super::{Checkpoint, Family, names, shards};
+use super::{Checkpoint, Family, gguf, names, shards};
 use crate::archs::{ARCHS, Naming};
 use crate::facts::FileId;
 
 /// Reads a checkpoint that is one file.
 pub(super) fn read_file(mut checkpoint: Checkpoint, jobs: usize) -> Checkpoint {
-    let read = shards::read(&mut checkpoint, &[FileId(0)], jobs);
+    let files: Vec<FileId> = (0..checkpoint.files.len()).map(FileId).collect();
+    let read = shards::read(&mut checkpoint, &files, jobs);
     shards::join(&mut checkpoint, read);
     checkpoint.family = by_names(&checkpoint);
     // The heads of Meta's files are told by nothing but the params.json beside them.
@@ -16,6 +17,7 @@ pub(super) fn read_file(mut checkpoint: Checkpoint, jobs: usize) -> Checkpoint {
         // A wrapper may stand before the names.
         checkpoint.config = checkpoint.json("params.json");
     }
+    gguf::complete(&mut checkpoint);
     checkpoint
 }
 
@@ -33,6 +35,7 @@ pub(super) fn read(mut checkpoint: Checkpoint, jobs: usize) -> Checkpoint {
     shards::join(&mut checkpoint, read);
     checkpoint.config = checkpoint.json("config.json");
     checkpoint.family = by_names(&checkpoint);
+    gguf::complete(&mut checkpoint);
     checkpoint
 }
 

@@ -1,6 +1,7 @@
 //! A path on disk to a checkpoint: which files there are, which tensors they hold together, what stands beside them.
 
 mod directory;
+mod gguf;
 mod hf;
 mod index;
 mod meta;
@@ -255,7 +256,7 @@ pub fn open(path: &Path, from: Option<Layout>, jobs: usize) -> Result<Checkpoint
             Layout::File | Layout::Directory => directory::read(checkpoint, jobs),
         }
     } else {
-        directory::read_file(Checkpoint::new(path, Layout::File, tree::single(path, &data)), jobs)
+        directory::read_file(Checkpoint::new(path, Layout::File, gguf::with_parts(path, &data)), jobs)
     };
     if checkpoint.tensors.is_empty() && checkpoint.damage().is_none() {
         let finding = nothing::finding(&checkpoint);

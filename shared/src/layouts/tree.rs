@@ -49,6 +49,25 @@ pub(super) fn single(path: &Path, data: &Metadata) -> Tree {
     tree
 }
 
+/// A checkpoint of some files of one folder.
+pub(super) fn several(folder: &Path, names: Vec<String>) -> Tree {
+    let mut tree = Tree::default();
+    for name in names {
+        let path = folder.join(&name);
+        match std::fs::metadata(&path) {
+            Ok(data) => {
+                tree.pool.add(path.clone(), name.clone());
+                tree.entries.push(Entry { name, path, size: data.len() });
+            }
+            Err(error) => {
+                let message = format!("the file cannot be read: {error}");
+                tree.findings.push(Finding::new(Id::FileUnreadable, message).in_file(name));
+            }
+        }
+    }
+    tree
+}
+
 /// Lists every regular file below `root`.
 ///
 /// # Errors

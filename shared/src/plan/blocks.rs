@@ -53,7 +53,12 @@ impl Blocks {
         }
         let size = shape.get(axis).copied().unwrap_or(1);
         let mut rows = limit.checked_div(step.max(1)).unwrap_or(1).max(1);
-        let granule = if axis == 0 { granule(recipe) } else { 1 };
+        let granule = match recipe.dtype.item_bytes() {
+            // Bytes are counted, and blocks are not cut.
+            None => recipe.dtype.block().1,
+            Some(_) if axis == 0 => granule(recipe),
+            Some(_) => 1,
+        };
         rows = rows.checked_div(granule).unwrap_or(rows).max(1).saturating_mul(granule).min(size.max(1));
         let along = size.div_ceil(rows);
         let before = shape.iter().take(axis).fold(1u64, |a, &b| a.saturating_mul(b));

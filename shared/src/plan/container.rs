@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::bytes::to_u64;
 use crate::facts::{Finding, Recipe, Tensor};
-use crate::formats::safetensors;
 use crate::formats::torch::write::{Item, Layout, Record};
+use crate::formats::{gguf, safetensors};
 
 use super::write::Output;
 
@@ -28,6 +28,23 @@ pub fn safetensors(name: &str, metadata: &BTreeMap<String, String>, tensors: &[T
         place = place.saturating_add(tensor.recipe.len_bytes());
     }
     Output { name: name.to_owned(), size: place, head: vec![(0, head)], values, finish: None }
+}
+
+/// A GGUF file of these keys and tensors, in their order.
+///
+/// # Errors
+/// A finding for what the format cannot hold.
+pub fn gguf(name: &str, keys: &[(String, gguf::Put)], tensors: &[Tensor]) -> Result<Output, Finding> {
+    let row = |tensor: &'_ Tensor| tensor.recipe.len_bytes();
+    let rows: Vec<_> = tensors
+        .iter()
+        .map(|tensor| (tensor.name.as_str(), tensor.recipe.dtype, tensor.recipe.shape.as_slice(), row(tensor)))
+        .collect();
+    let gguf::write::Layout { head, offsets, size } = gguf::write::layout(keys, &rows)?;
+    let values: Vec<_> = offsets.into_iter().zip(tensors.iter().map(|tensor| tensor.recipe.clone())).collect();
+    let end = values.last().map_or(to_u64(head.len()), |(offset, recipe)| offset.saturating_add(recipe.len_bytes()));
+    let padding = vec![0; crate::bytes::to_usize(size.saturating_sub(end))];
+    Ok(Output { name: name.to_owned(), size, head: vec![(0, head), (end, padding)], values, finish: None })
 }
 
 /// A torch file of these tensors, in their order. Tensors of one recipe share a storage, as tied weights do.

@@ -30,6 +30,8 @@ pub fn describe(recipe: &Recipe, pool: &Pool) -> String {
         }
         Op::Cast(of) => format!("cast({}, {} to {})", inner(of), of.dtype, recipe.dtype),
         Op::Unpack { scheme, stored, scale } => format!("unpack({}, {}, {scheme:?})", inner(stored), inner(scale)),
+        Op::Quant(of) => format!("quantize({}, {})", inner(of), recipe.dtype),
+        Op::Dequant(of) => format!("dequantize({}, {})", inner(of), of.dtype),
         Op::ByteSwap(of) => format!("byteswap({})", inner(of)),
         Op::Conj(of) => format!("conj({})", inner(of)),
         Op::Neg(of) => format!("neg({})", inner(of)),

@@ -8,6 +8,7 @@ mod cast;
 pub mod compare;
 pub mod container;
 mod decode;
+mod dequant;
 pub mod describe;
 pub mod digest;
 mod gather;

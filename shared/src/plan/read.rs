@@ -12,11 +12,15 @@ use anyhow::{Context, Result, bail};
 
 use super::blocks::{Block, Blocks};
 use super::cast;
+use super::dequant;
 use super::gather::{Dest, dense, gather, packed};
 use super::unpack;
-use crate::bytes::{Pool, to_usize};
+use crate::bytes::{Pool, to_u64, to_usize};
 use crate::facts::recipe::{RotaryOrder, Tile};
-use crate::facts::{FileId, Finding, Id, Op, Progress, Recipe};
+use crate::facts::{Dtype, FileId, Finding, Id, Op, Progress, Recipe};
+
+/// Bytes of an F32.
+const VALUE: usize = 4;
 
 /// Reads values of recipes that stand on the files of one pool.
 #[derive(Debug)]
@@ -47,11 +51,13 @@ impl<'a> Reader<'a> {
     /// A finding that names the file that could not be read or became shorter; one for a value without data.
     pub fn block(&self, recipe: &Recipe, block: &Block, out: &mut [u8]) -> Result<()> {
         let Some(item) = recipe.dtype.item_bytes() else {
-            // Less than a byte an element: only values that stand as they are; their blocks count bytes.
-            let Op::Bytes { file, offset } = recipe.op else {
-                bail!(Finding::new(Id::Unsupported, format!("{} values can only be moved whole", recipe.dtype)));
+            // Less than a byte an element: only values that stand as they are, or blocks made here; what is asked
+            // for counts bytes.
+            return match &recipe.op {
+                Op::Bytes { file, offset } => self.file(*file, out, offset + block.offset),
+                Op::Quant(of) => self.quantized(of, recipe.dtype, block.offset, out),
+                _ => bail!(Finding::new(Id::Unsupported, format!("{} values can only be moved whole", recipe.dtype))),
             };
-            return self.file(file, out, offset + block.offset);
         };
         let strides: Vec<usize> = packed(&block.size, item).into_iter().map(to_usize).collect();
         self.fill(recipe, &block.start, &block.size, &mut Dest { buffer: out, base: 0, strides: &strides })
@@ -125,6 +131,7 @@ impl<'a> Reader<'a> {
                     |of: &Recipe, start: &[u64], size: &[u64], out: &mut [u8]| self.packed_box(of, start, size, out);
                 unpack::unpack(&fetch, *scheme, stored, scale, start, size, out)
             }),
+            Op::Dequant(of) => whole(size, item, dest, |out| self.dequantized(of, start, size, out)),
             Op::ByteSwap(of) => whole(size, item, dest, |out| {
                 self.packed_box(of, start, size, out)?;
                 cast::swap(recipe.dtype, out);
@@ -139,6 +146,7 @@ impl<'a> Reader<'a> {
                 self.packed_box(of, start, size, out)?;
                 cast::negate(recipe.dtype, out)
             }),
+            Op::Quant(_) => bail!(Finding::new(Id::Unsupported, "a part of blocks that are made here")),
             Op::Absent(why) => bail!(Finding::new(Id::TensorAbsent, format!("the tensor has no data: {why}"))),
         }
     }
@@ -229,24 +237,28 @@ impl<'a> Reader<'a> {
     /// A box of a value in another shape: its contiguous runs are ranges of the original, and those are boxes of it.
     fn reshaped(&self, recipe: &Recipe, of: &Arc<Recipe>, start: &[u64], size: &[u64], out: &mut [u8]) -> Result<()> {
         let item = to_usize(recipe.dtype.item_bytes().context("a part of less than a byte an element")?);
-        let strides = packed(&recipe.shape, 1);
-        let full = recipe.shape.iter().zip(size).rev().take_while(|(shape, size)| shape == size).count();
-        let axis = size.len().saturating_sub(full).saturating_sub(1);
-        let run: u64 = size.get(axis..).unwrap_or_default().iter().product();
-        let outer = size.get(..axis).unwrap_or_default();
-        let mut index = vec![0u64; outer.len()];
-        for piece in out.chunks_mut(to_usize(run) * item) {
-            let first = dot(start, &strides) + dot(&index, &strides);
-            self.range(of, first, first + run, piece)?;
-            for axis in (0..outer.len()).rev() {
-                index[axis] += 1;
-                if index[axis] < outer[axis] {
-                    break;
-                }
-                index[axis] = 0;
+        runs(&recipe.shape, start, size, item, out, |first, end, piece| self.range(of, first, end, piece))
+    }
+
+    /// A box of the values that stored blocks stand for. Blocks that the box cuts are made whole, and its part taken.
+    fn dequantized(&self, of: &Recipe, start: &[u64], size: &[u64], out: &mut [u8]) -> Result<()> {
+        let Op::Bytes { file, offset } = of.op else {
+            bail!(Finding::new(Id::Unsupported, format!("{} blocks can only be read where they are stored", of.dtype)));
+        };
+        let (elements, bytes) = of.dtype.block();
+        let (mut blocks, mut values) = (Vec::new(), Vec::new());
+        runs(&of.shape, start, size, VALUE, out, |first, end, piece| {
+            let (from, to) = (first / elements, end.div_ceil(elements));
+            blocks.resize(to_usize((to - from) * bytes), 0);
+            self.file(file, &mut blocks, offset + from * bytes)?;
+            if first.is_multiple_of(elements) && end.is_multiple_of(elements) {
+                return dequant::dequantize(of.dtype, &blocks, piece);
             }
-        }
-        Ok(())
+            values.resize(to_usize((to - from) * elements) * VALUE, 0);
+            dequant::dequantize(of.dtype, &blocks, &mut values)?;
+            piece.copy_from_slice(&values[to_usize(first - from * elements) * VALUE..][..piece.len()]);
+            Ok(())
+        })
     }
 
     /// The elements `first..end` of a value, counted in row-major order.
@@ -279,6 +291,16 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    /// Whole blocks of F32 values, from byte `first` of the blocks on.
+    fn quantized(&self, of: &Recipe, dtype: Dtype, first: u64, out: &mut [u8]) -> Result<()> {
+        let (elements, bytes) = dtype.block();
+        let (first, count) = (first / bytes * elements, to_u64(out.len()) / bytes * elements);
+        let mut values = vec![0; to_usize(count) * VALUE];
+        self.range(of, first, first + count, &mut values)?;
+        dequant::to_q8_0(&values, out);
+        Ok(())
+    }
+
     fn converted(&self, of: &Recipe, to: &Recipe, start: &[u64], size: &[u64], out: &mut [u8]) -> Result<()> {
         let item = of.dtype.item_bytes().context("a part of less than a byte an element")?;
         let count = size.iter().product::<u64>();
@@ -288,6 +310,39 @@ impl<'a> Reader<'a> {
         self.overflowed.fetch_add(cast::overflows(of.dtype, &values, to.dtype, out), Ordering::Relaxed);
         Ok(())
     }
+}
+
+/// The contiguous runs of a box of a value of that shape, each as the elements `first..end` in row-major order and
+/// the part of `out` that they fill.
+fn runs(
+    shape: &[u64],
+    start: &[u64],
+    size: &[u64],
+    item: usize,
+    out: &mut [u8],
+    mut make: impl FnMut(u64, u64, &mut [u8]) -> Result<()>,
+) -> Result<()> {
+    let strides = packed(shape, 1);
+    let full = shape.iter().zip(size).rev().take_while(|(shape, size)| shape == size).count();
+    let axis = size.len().saturating_sub(full).saturating_sub(1);
+    let run: u64 = size.get(axis..).unwrap_or_default().iter().product();
+    let outer = size.get(..axis).unwrap_or_default();
+    let mut index = vec![0u64; outer.len()];
+    if run == 0 {
+        return Ok(());
+    }
+    for piece in out.chunks_mut(to_usize(run) * item) {
+        let first = dot(start, &strides) + dot(&index, &strides);
+        make(first, first + run, piece)?;
+        for axis in (0..outer.len()).rev() {
+            index[axis] += 1;
+            if index[axis] < outer[axis] {
+                break;
+            }
+            index[axis] = 0;
+        }
+    }
+    Ok(())
 }
 
 /// Lets `make` write a box contiguously, and puts it in its place if that is not where it goes.

@@ -1,6 +1,7 @@
-//! Tokenizer files: tiktoken ranks, SentencePiece models, tokenizer.json.
+//! Tokenizer files: tiktoken ranks, SentencePiece models, tokenizer.json; and the vocabulary inside a GGUF file.
 
 mod alphabet;
+pub mod ggml;
 pub mod json;
 mod merges;
 pub mod names;
@@ -8,6 +9,7 @@ mod protobuf;
 pub mod sentencepiece;
 pub mod tiktoken;
 
+pub use ggml::Ggml;
 pub use json::{Tekken, TokenizerJson};
 pub use names::Naming;
 pub use sentencepiece::Model;

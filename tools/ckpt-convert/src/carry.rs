@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use ckpt::canonical::{self, Table};
+use ckpt::formats::Format;
 use ckpt::layouts::{Checkpoint, Layout, names, training};
+use serde_json::Value;
 
 use crate::draft::{Content, Draft};
 
@@ -98,13 +100,29 @@ pub(crate) fn texts(checkpoint: &Checkpoint, form: &str, draft: &mut Draft) {
     }
 }
 
+/// The value under a key of the source's GGUF files.
+pub(crate) fn key<'a>(checkpoint: &'a Checkpoint, key: &str) -> Option<&'a Value> {
+    let mut objects = checkpoint.shards.iter().flat_map(|shard| &shard.objects);
+    objects.find(|object| object.path == key).map(|object| &object.value)
+}
+
+/// Keys of GGUF files that speak of the form of the file, or that a config and a tokenizer made of them say too.
+fn is_told(path: &str, architecture: &str) -> bool {
+    let own = ["general.architecture", "general.alignment", "general.file_type", "general.quantization_version"];
+    let of_model = path.strip_prefix(architecture).is_some_and(|rest| rest.starts_with('.'));
+    own.contains(&path) || of_model || path.starts_with("tokenizer.") || path.starts_with("split.")
+}
+
 /// Lists what the source's files hold besides the model: no other container has a place for it. Of training state one
-/// line a key is enough.
+/// line a key is enough; what keys of a GGUF file say, a config that is made of them says as well.
 pub(crate) fn objects(checkpoint: &Checkpoint, draft: &mut Draft) {
     let keys = training::Keys::of(checkpoint);
     let mut state: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    let made = draft.files.contains_key("config.json");
+    let architecture = key(checkpoint, "general.architecture").and_then(Value::as_str).unwrap_or("general");
     for shard in &checkpoint.shards {
-        for object in &shard.objects {
+        let told = |path: &str| made && shard.format == Format::Gguf && is_told(path, architecture);
+        for object in shard.objects.iter().filter(|object| !told(&object.path)) {
             if keys.holds(&object.path) {
                 let _ = state.entry((&shard.name, training::first(&object.path))).or_default();
             } else {

@@ -13,8 +13,11 @@ use ckpt::layouts::Checkpoint;
 /// of torchtune ends so too; it stands beside no packed weight.
 const SCALES: &[&str] = &["scale", "scales", "scale_inv", "zero_point", "absmax", "quant_map"];
 
-/// Casts the floating tensors of a checkpoint; packed weights, their scales and integers stay as they are.
+/// Dequantises ggml's blocks, to F32 unless told otherwise, and casts the floating tensors of a checkpoint; other packed
+/// weights, their scales and integers stay as they are.
 pub(crate) fn cast(tensors: Vec<Tensor>, to: Option<Dtype>, checkpoint: &Checkpoint) -> Vec<Tensor> {
+    let plain = |tensor: Tensor| Tensor { recipe: tensor.recipe.dequantized(), ..tensor };
+    let tensors: Vec<Tensor> = tensors.into_iter().map(plain).collect();
     let Some(to) = to else { return tensors };
     let quantized = checkpoint.params().and_then(|params| params.get("quantization_config")).is_some();
     let module = |tensor: &Tensor| tensor.name.rsplit_once('.').map_or("", |(module, _)| module).to_owned();

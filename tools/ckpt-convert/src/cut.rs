@@ -8,7 +8,7 @@ use crate::draft::{Form, Weights};
 /// Cuts tensors, in their order, into files of at most `limit` bytes of values; a larger tensor has its own
 /// (`split_torch_state_dict_into_shards` of huggingface_hub does the same). One file is called `stem.ending`,
 /// several `stem-00001-of-0000N.ending`.
-pub(crate) fn cut(tensors: Vec<Tensor>, limit: u64, stem: &str, ending: &str, form: Form) -> Vec<Weights> {
+pub(crate) fn cut(tensors: Vec<Tensor>, limit: u64, stem: &str, ending: &str, form: &Form) -> Vec<Weights> {
     let mut parts: Vec<Vec<Tensor>> = vec![Vec::new()];
     let mut filled = 0u64;
     for tensor in tensors {
@@ -30,7 +30,11 @@ pub(crate) fn cut(tensors: Vec<Tensor>, limit: u64, stem: &str, ending: &str, fo
             format!("{stem}-{:05}-of-{count:05}.{ending}", number.saturating_add(1))
         }
     };
-    parts.into_iter().enumerate().map(|(number, tensors)| Weights { name: name(number), form, tensors }).collect()
+    parts
+        .into_iter()
+        .enumerate()
+        .map(|(number, tensors)| Weights { name: name(number), form: form.clone(), tensors })
+        .collect()
 }
 
 /// The index over several files: pretty JSON, names sorted, with the sum of the tensors' bytes. `None` for one file.
@@ -64,7 +68,7 @@ mod tests {
     #[test]
     fn files_are_filled_in_order_and_a_large_tensor_stands_alone() {
         let tensors = vec![tensor("a", 4), tensor("b", 6), tensor("c", 1), tensor("d", 30), tensor("e", 2)];
-        let files = cut(tensors, 10, "model", "safetensors", Form::Safetensors);
+        let files = cut(tensors, 10, "model", "safetensors", &Form::Safetensors);
         let listed: Vec<(String, Vec<&str>)> = files
             .iter()
             .map(|file| (file.name.clone(), file.tensors.iter().map(|tensor| tensor.name.as_str()).collect()))
@@ -83,9 +87,9 @@ mod tests {
 
     #[test]
     fn one_file_needs_no_number_and_no_index() {
-        let files = cut(vec![tensor("a", 4)], 10, "model", "safetensors", Form::Safetensors);
+        let files = cut(vec![tensor("a", 4)], 10, "model", "safetensors", &Form::Safetensors);
         assert_eq!(files[0].name, "model.safetensors");
         assert!(index(&files).is_none());
-        assert_eq!(cut(Vec::new(), 10, "model", "safetensors", Form::Safetensors).len(), 1);
+        assert_eq!(cut(Vec::new(), 10, "model", "safetensors", &Form::Safetensors).len(), 1);
     }
 }

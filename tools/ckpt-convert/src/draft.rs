@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use ckpt::document::{Inferred, PlannedFile, PlannedTensor};
 use ckpt::facts::{Finding, Id, Tensor};
+use ckpt::formats::gguf::Put;
 use ckpt::plan::container;
 use ckpt::plan::describe::describe;
 use ckpt::plan::write::Output;
@@ -14,10 +16,12 @@ use ckpt::bytes::{Pool, to_u64};
 use crate::options::Link;
 
 /// The container of a weight file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) enum Form {
     Safetensors,
     Torch,
+    /// With these keys.
+    Gguf(Arc<Vec<(String, Put)>>),
 }
 
 /// A weight file to be written.
@@ -60,7 +64,7 @@ impl Weights {
     /// # Errors
     /// What the container cannot hold.
     pub(crate) fn output(&self) -> Result<Output, Finding> {
-        match self.form {
+        match &self.form {
             Form::Safetensors => {
                 // transformers before 4.57 refuses a file without it.
                 let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
@@ -72,6 +76,7 @@ impl Weights {
                 Ok(container::safetensors(&self.name, &metadata, &self.tensors))
             }
             Form::Torch => container::torch(&self.name, &self.tensors),
+            Form::Gguf(keys) => container::gguf(&self.name, keys, &self.tensors),
         }
     }
 }

@@ -9,6 +9,7 @@ use ckpt::facts::Dtype;
 use clap::{Args, ValueEnum};
 
 use crate::kinds::Kind;
+use crate::kinds::gguf::GgufType;
 
 /// How the hub layout gets the weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -29,7 +30,7 @@ pub(crate) struct Options {
     #[arg(long, value_enum, value_name = "KIND", required_unless_present_any = ["schema", "generate"])]
     pub(crate) to: Option<Kind>,
 
-    /// Where: a new directory, or a file for one that ends in .safetensors or .pth. With several inputs, a directory
+    /// Where: a new directory, or a file for one that ends in .safetensors, .pth or .gguf. With several inputs, a directory
     /// for all of them
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
@@ -53,6 +54,10 @@ pub(crate) struct Options {
     /// Undo the quantisation of the weights: to BF16, or to the dtype given
     #[arg(long, value_name = "DTYPE", value_parser = dtype, num_args = 0..=1, require_equals = true, default_missing_value = "BF16", help_heading = "Weights")]
     pub(crate) dequantize: Option<Dtype>,
+
+    /// Type of the matrices in a GGUF target [default: that of the source, F32 for blocks]
+    #[arg(long, value_enum, value_name = "TYPE", help_heading = "Weights")]
+    pub(crate) gguf_type: Option<GgufType>,
 
     /// Let finite values become infinite where --dtype cannot hold them
     #[arg(long, help_heading = "Weights")]
@@ -118,12 +123,13 @@ impl Options {
     /// Says no to options that the kind has no use for, before any work.
     fn fits_kind(&self) -> anyhow::Result<()> {
         let kind = self.kind();
-        let given: [(&str, bool, &[Kind]); 5] = [
+        let given: [(&str, bool, &[Kind]); 6] = [
             ("--in-place", self.in_place, &[Kind::Hf, Kind::Meta]),
             ("--mp", self.mp.is_some(), &[Kind::Meta]),
-            ("--chat-template", self.chat_template.is_some(), &[Kind::Hf, Kind::Hub]),
+            ("--gguf-type", self.gguf_type.is_some(), &[Kind::Gguf]),
+            ("--chat-template", self.chat_template.is_some(), &[Kind::Hf, Kind::Hub, Kind::Gguf]),
             ("--match-release", self.match_release.is_some(), &[Kind::Hf, Kind::Hub]),
-            ("--assume", !self.assume.is_empty(), &[Kind::Hf, Kind::Hub, Kind::Meta]),
+            ("--assume", !self.assume.is_empty(), &[Kind::Hf, Kind::Hub, Kind::Meta, Kind::Gguf]),
         ];
         if let Some((option, _, kinds)) = given.iter().find(|(_, given, kinds)| *given && !kinds.contains(&kind)) {
             let kinds: Vec<String> = kinds.iter().map(|kind| format!("--to {}", kind.name())).collect();

@@ -46,6 +46,7 @@ pub(crate) fn one_file(target: &Path, kind: Kind, several: bool) -> Result<Optio
     let fits = match kind {
         Kind::Hf | Kind::Safetensors => ending == "safetensors",
         Kind::Torch => ["pth", "pt", "bin", "ckpt"].contains(&ending),
+        Kind::Gguf => ending == "gguf",
         Kind::Meta | Kind::Hub => false,
     };
     if fits {
@@ -57,6 +58,7 @@ pub(crate) fn one_file(target: &Path, kind: Kind, several: bool) -> Result<Optio
     let made = match kind {
         Kind::Hf | Kind::Safetensors => "a directory or a .safetensors file",
         Kind::Torch => "a directory or a .pth, .pt, .bin or .ckpt file",
+        Kind::Gguf => "a directory or a .gguf file",
         Kind::Meta | Kind::Hub => "a directory",
     };
     Err(Usage(format!("{} cannot be the target: --to {} makes {made}", target.display(), kind.name())).into())

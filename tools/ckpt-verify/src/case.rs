@@ -135,6 +135,8 @@ pub(crate) fn file_of(recipe: &Recipe) -> Option<FileId> {
         | Op::Transpose(of, ..)
         | Op::Rows { of, .. }
         | Op::Cast(of)
+        | Op::Dequant(of)
+        | Op::Quant(of)
         | Op::Unpack { stored: of, .. } => file_of(of),
     }
 }

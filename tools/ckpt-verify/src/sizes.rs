@@ -21,7 +21,7 @@ impl Sizes {
     pub(crate) fn of(naming: Naming, config: &Value) -> Sizes {
         let number = |key: &str| config.get(key).and_then(Value::as_u64).filter(|&number| number > 0);
         let mut sizes = match naming {
-            Naming::Hf => Sizes {
+            Naming::Hf | Naming::Gguf => Sizes {
                 layers: number("num_hidden_layers"),
                 vocab: number("vocab_size"),
                 dim: number("hidden_size"),

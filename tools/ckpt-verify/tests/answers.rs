@@ -73,7 +73,7 @@ fn what_cannot_be_read_gives_no_answer() {
     let said = verify(copy.root.path(), &["nothing"]);
     assert_eq!((said.code, error(&said).as_str()), (2, "path-missing"));
     std::fs::remove_file(copy.path.join(SECOND)).unwrap();
-    std::fs::write(copy.path.join(SECOND), b"GGUF\x03\0\0\0\0\0\0\0\0\0\0\0").unwrap();
+    std::fs::write(copy.path.join(SECOND), b"GGUF\x01\0\0\0\0\0\0\0\0\0\0\0").unwrap();
     let said = verify(copy.root.path(), &["model"]);
     assert_eq!((said.code, error(&said).as_str()), (2, "unsupported"));
     let said = verify(copy.root.path(), &["model", "--against", "nothing"]);

@@ -15,38 +15,40 @@ use Size::{Dim, Ffn, HalfHead, Heads, KvHeads, Vocab};
 use Split::{Columns, Embedding, Replicated, Rows};
 
 /// The family's table. Splits are those of Meta's `llama3/model.py` (fairscale layers); names those of transformers'
-/// `modeling_llama.py` and `convert_llama_weights_to_hf.py` (4.47.1), in the order of its state dict.
+/// `modeling_llama.py` and `convert_llama_weights_to_hf.py` (4.47.1), in the order of its state dict, and of
+/// llama.cpp (`LLM_TENSOR_NAMES` of `llama-arch.cpp`), where `rope_freqs` holds the factors of Llama 3.1's scaling.
 pub static LLAMA: Arch = Arch { name: "llama", model_types: &["llama"], rows: ROWS };
 
 const fn row(
     meta: &'static str,
     hf: &'static str,
+    gguf: &'static str,
     shape: &'static [Size],
     split: Split,
     change: Change,
     need: Need,
 ) -> Row {
-    Row { meta, hf, shape, split, change, need }
+    Row { meta, hf, gguf, shape, split, change, need }
 }
 
 #[rustfmt::skip]
 const ROWS: &[Row] = &[
-    row("tok_embeddings.weight",            "model.embed_tokens.weight",                        &[Vocab, Dim],   Embedding,  Same,        Always),
-    row("layers.{}.attention.wq.weight",    "model.layers.{}.self_attn.q_proj.weight",          &[Heads, Dim],   Rows,       RotaryQuery, Always),
-    row("layers.{}.attention.wk.weight",    "model.layers.{}.self_attn.k_proj.weight",          &[KvHeads, Dim], Rows,       RotaryKey,   Always),
-    row("layers.{}.attention.wv.weight",    "model.layers.{}.self_attn.v_proj.weight",          &[KvHeads, Dim], Rows,       Same,        Always),
-    row("layers.{}.attention.wo.weight",    "model.layers.{}.self_attn.o_proj.weight",          &[Dim, Heads],   Columns,    Same,        Always),
-    row("layers.{}.feed_forward.w1.weight", "model.layers.{}.mlp.gate_proj.weight",             &[Ffn, Dim],     Rows,       Same,        Always),
-    row("layers.{}.feed_forward.w3.weight", "model.layers.{}.mlp.up_proj.weight",               &[Ffn, Dim],     Rows,       Same,        Always),
-    row("layers.{}.feed_forward.w2.weight", "model.layers.{}.mlp.down_proj.weight",             &[Dim, Ffn],     Columns,    Same,        Always),
-    row("layers.{}.attention_norm.weight",  "model.layers.{}.input_layernorm.weight",           &[Dim],          Replicated, Same,        Always),
-    row("layers.{}.ffn_norm.weight",        "model.layers.{}.post_attention_layernorm.weight",  &[Dim],          Replicated, Same,        Always),
+    row("tok_embeddings.weight",                 "model.embed_tokens.weight",                        "token_embd.weight",        &[Vocab, Dim],   Embedding,  Same,        Always),
+    row("layers.{}.attention.wq.weight",         "model.layers.{}.self_attn.q_proj.weight",          "blk.{}.attn_q.weight",     &[Heads, Dim],   Rows,       RotaryQuery, Always),
+    row("layers.{}.attention.wk.weight",         "model.layers.{}.self_attn.k_proj.weight",          "blk.{}.attn_k.weight",     &[KvHeads, Dim], Rows,       RotaryKey,   Always),
+    row("layers.{}.attention.wv.weight",         "model.layers.{}.self_attn.v_proj.weight",          "blk.{}.attn_v.weight",     &[KvHeads, Dim], Rows,       Same,        Always),
+    row("layers.{}.attention.wo.weight",         "model.layers.{}.self_attn.o_proj.weight",          "blk.{}.attn_output.weight",&[Dim, Heads],   Columns,    Same,        Always),
+    row("layers.{}.feed_forward.w1.weight",      "model.layers.{}.mlp.gate_proj.weight",             "blk.{}.ffn_gate.weight",   &[Ffn, Dim],     Rows,       Same,        Always),
+    row("layers.{}.feed_forward.w3.weight",      "model.layers.{}.mlp.up_proj.weight",               "blk.{}.ffn_up.weight",     &[Ffn, Dim],     Rows,       Same,        Always),
+    row("layers.{}.feed_forward.w2.weight",      "model.layers.{}.mlp.down_proj.weight",             "blk.{}.ffn_down.weight",   &[Dim, Ffn],     Columns,    Same,        Always),
+    row("layers.{}.attention_norm.weight",       "model.layers.{}.input_layernorm.weight",           "blk.{}.attn_norm.weight",  &[Dim],          Replicated, Same,        Always),
+    row("layers.{}.ffn_norm.weight",             "model.layers.{}.post_attention_layernorm.weight",  "blk.{}.ffn_norm.weight",   &[Dim],          Replicated, Same,        Always),
     // A buffer of transformers before 4.32, kept in many checkpoints.
-    row("layers.{}.attention.inner_attention.rope.freqs", "model.layers.{}.self_attn.rotary_emb.inv_freq", &[HalfHead], Replicated, Same, Derived),
-    row("norm.weight",                      "model.norm.weight",                                &[Dim],          Replicated, Same,        Always),
-    row("output.weight",                    "lm_head.weight",                                   &[Vocab, Dim],   Rows,       Same,        Head),
+    row("layers.{}.attention.inner_attention.rope.freqs","model.layers.{}.self_attn.rotary_emb.inv_freq",    "",                         &[HalfHead], Replicated, Same, Derived),
+    row("norm.weight",                           "model.norm.weight",                                "output_norm.weight",       &[Dim],          Replicated, Same,        Always),
+    row("output.weight",                         "lm_head.weight",                                   "output.weight",            &[Vocab, Dim],   Rows,       Same,        Head),
     // A buffer of Llama 1 and 2, no parameter of Llama 3.
-    row("rope.freqs",                       "",                                                 &[HalfHead],     Replicated, Same,        Derived),
+    row("rope.freqs",                            "",                                                 "rope_freqs.weight",        &[HalfHead],     Replicated, Same,        Derived),
 ];
 
 #[cfg(test)]

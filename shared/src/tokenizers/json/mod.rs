@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 pub use read::{Parsed, Tekken, TokenizerJson, parse};
 pub use to_ranks::{MetaRanks, to_ranks};
 pub use to_sentencepiece::to_sentencepiece;
+pub(super) use write::byte_pairs;
 pub use write::{MergeForm, from_ranks, from_sentencepiece};
 
 /// The expression by which Llama 3 cuts text into words before it looks for tokens (`pat_str`).

@@ -167,6 +167,47 @@ pub fn from_ranks(ranks: &Ranks, specials: &[String], form: MergeForm) -> Result
     })
 }
 
+/// `tokenizer.json` of byte pairs that are spelt out already. `steps` rewrite the text and cut it into words; `bos`
+/// begins every text.
+///
+/// # Errors
+/// Only what the serializer reports.
+pub(in crate::tokenizers) fn byte_pairs(
+    tokens: &[&str],
+    pairs: Vec<(u32, u32)>,
+    added_tokens: Vec<Added>,
+    steps: (Value, Value),
+    bos: Option<(&str, u32)>,
+    ignore_merges: bool,
+    form: MergeForm,
+) -> Result<Vec<u8>, Finding> {
+    let (normalizer, pre_tokenizer) = steps;
+    let begin =
+        |(name, id)| json!({"type": "Sequence", "processors": [byte_level(true, false, true), template(name, id)]});
+    written(&File {
+        version: "1.0",
+        truncation: Value::Null,
+        padding: Value::Null,
+        added_tokens,
+        normalizer,
+        pre_tokenizer,
+        post_processor: bos.map_or(Value::Null, begin),
+        decoder: byte_level(true, true, true),
+        model: Bpe {
+            r#type: "BPE",
+            dropout: Value::Null,
+            unk_token: None,
+            continuing_subword_prefix: Value::Null,
+            end_of_word_suffix: Value::Null,
+            fuse_unk: false,
+            byte_fallback: false,
+            ignore_merges,
+            vocab: Vocab(tokens),
+            merges: Merges { tokens, pairs, form },
+        },
+    })
+}
+
 /// Why a SentencePiece model has no exact `tokenizer.json` of this kind.
 fn cannot(model: &Model) -> Option<&'static str> {
     let causes = [

@@ -35,7 +35,7 @@ pub(super) fn draft(job: &Job<'_>) -> Result<Draft> {
         draft.weights.push(Weights { name: name.clone(), form, tensors });
         carry::training(job.checkpoint, &mut draft);
     } else {
-        draft.weights = cut(tensors, job.options.max_shard_size.0, stem, ending, form);
+        draft.weights = cut(tensors, job.options.max_shard_size.0, stem, ending, &form);
         if let Some(index) = index(&draft.weights) {
             draft.make(&format!("{stem}.{ending}.index.json"), index);
         }

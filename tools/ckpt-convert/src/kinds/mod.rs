@@ -1,6 +1,7 @@
 //! The kinds of checkpoint that can be made, one file each: from an open source to a draft.
 
 mod container;
+pub(crate) mod gguf;
 mod hf;
 mod hub;
 mod meta;
@@ -30,6 +31,8 @@ pub(crate) enum Kind {
     Safetensors,
     /// What torch.save writes, names as they are, whatever the model
     Torch,
+    /// One GGUF file for llama.cpp: weights, sizes and vocabulary
+    Gguf,
 }
 
 impl Kind {
@@ -41,6 +44,7 @@ impl Kind {
             Kind::Hub => "hub",
             Kind::Safetensors => "safetensors",
             Kind::Torch => "torch",
+            Kind::Gguf => "gguf",
         }
     }
 }
@@ -78,6 +82,7 @@ pub(crate) fn draft(job: &Job<'_>) -> Result<Draft> {
         Kind::Hf => hf::draft(job),
         Kind::Meta => meta::draft(job),
         Kind::Hub => hub::draft(job),
+        Kind::Gguf => gguf::draft(job),
         Kind::Safetensors | Kind::Torch => container::draft(job),
     }
 }

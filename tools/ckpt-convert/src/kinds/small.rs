@@ -12,11 +12,11 @@ use ckpt::cli::{Refusal, Usage};
 use ckpt::document::Inferred;
 use ckpt::facts::{Dtype, Finding, Id, Tensor};
 use ckpt::plan::blocks::Block;
-use ckpt::tokenizers::Tokenizer;
 use ckpt::tokenizers::json::{self, MergeForm};
+use ckpt::tokenizers::{Ggml, Tokenizer};
 use serde_json::Value;
 
-use super::{Job, hf::main_dtype, tokenizer};
+use super::{Job, gguf, hf::main_dtype, tokenizer};
 use crate::draft::{Content, Draft};
 use crate::metadata::{self, Release, Tokens};
 use crate::options::refuse;
@@ -31,7 +31,10 @@ pub(super) fn facts(job: &Job<'_>, table: &Table, tied: bool, draft: &mut Draft)
         let help = "put params.json (Meta) or config.json (Hugging Face) beside the weights";
         return refuse("nothing tells how many heads the model has", help);
     };
+    let params = &gguf::with_scaling(job, params)?;
+    let inside = tokenizer::ggml(checkpoint)?;
     let found = match tokenizer::model(checkpoint)? {
+        _ if inside.is_some() => None,
         Some(found) => Some(found),
         None => tokenizer::json(checkpoint)?,
     };
@@ -46,7 +49,10 @@ pub(super) fn facts(job: &Job<'_>, table: &Table, tied: bool, draft: &mut Draft)
         shape: &shape,
         shards: 1,
         kv_repeat: table.repeated,
-        vocabulary: found.as_ref().map(tokenizer::Found::vocabulary),
+        vocabulary: match &inside {
+            Some(inside) => Some(tokenizer::vocabulary_of(inside)),
+            None => found.as_ref().map(tokenizer::Found::vocabulary),
+        },
         tied: from_meta.then_some(tied),
         dtype: main_dtype(&table.tensors, job.options.dtype),
         path: &path.to_string_lossy(),
@@ -60,7 +66,8 @@ pub(super) fn facts(job: &Job<'_>, table: &Table, tied: bool, draft: &mut Draft)
     let told = |row: infer::Inferred| Inferred { key: row.key, value: row.value, from: row.from };
     draft.inferred.extend(inferred.into_iter().map(told));
     draft.warnings.extend(findings);
-    if found.is_none() {
+    gguf::same_scaling(job, &facts)?;
+    if found.is_none() && inside.is_none() {
         let message = "there is no tokenizer in the source, so none is written";
         let finding = Finding::new(Id::TokenizerMissing, message);
         draft.warnings.push(finding.fix("copy tokenizer.model beside the weights and convert again"));
@@ -182,6 +189,9 @@ pub(super) fn hf(job: &Job<'_>, facts: &ModelFacts, draft: &mut Draft) -> Result
     let release = release(job, facts)?;
     draft.make("config.json", metadata::config(facts, release));
     draft.make("generation_config.json", metadata::generation_config(facts, release));
+    if let Some(inside) = tokenizer::ggml(job.checkpoint)? {
+        return vocabulary(job, facts, &inside, draft);
+    }
     let Some(found) = tokenizer::model(job.checkpoint)? else {
         // A tokenizer in Hugging Face's own form goes along as it is.
         for name in ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"] {
@@ -217,6 +227,80 @@ pub(super) fn hf(job: &Job<'_>, facts: &ModelFacts, draft: &mut Draft) -> Result
     Ok(())
 }
 
+/// The vocabulary of a source in the form that GGUF keeps, if there is one.
+///
+/// # Errors
+/// A tokenizer that cannot be read, or for whose kind llama.cpp's name is not known.
+pub(super) fn ggml(job: &Job<'_>, facts: &ModelFacts) -> Result<Option<Ggml>> {
+    if let Some(inside) = tokenizer::ggml(job.checkpoint)? {
+        return Ok(Some(inside));
+    }
+    let found = match tokenizer::model(job.checkpoint)? {
+        Some(found) => Some(found),
+        None => tokenizer::json(job.checkpoint)?,
+    };
+    let Some(found) = found else { return Ok(None) };
+    let told = |finding: Finding| finding.in_file(found.name.clone());
+    Ok(Some(match &found.tokenizer {
+        Tokenizer::SentencePiece(model) => Ggml::from_sentencepiece(model),
+        Tokenizer::Json(json) => Ggml::from_json(json).map_err(told)?,
+        Tokenizer::Tiktoken(ranks) => {
+            let names: Vec<String> =
+                Tokens::of_ranks(ranks, facts).added.into_iter().map(|added| added.content).collect();
+            let text = json::from_ranks(ranks, &names, MergeForm::Strings)?;
+            match ckpt::tokenizers::read(&text)? {
+                Tokenizer::Json(json) => Ggml::from_json(&json).map_err(told)?,
+                _ => return Ok(None),
+            }
+        }
+        Tokenizer::Tekken(_) => {
+            return refuse("a tekken vocabulary is not written as GGUF", "use llama.cpp's converter");
+        }
+    }))
+}
+
+/// The chat template that goes along: the one that was given, the source's own, or that of the release.
+///
+/// # Errors
+/// A file that was named and cannot be read.
+pub(super) fn chat_template(job: &Job<'_>, facts: &ModelFacts) -> Result<Option<String>> {
+    if let Some(path) = &job.options.chat_template {
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        return Ok(Some(text));
+    }
+    let own = crate::carry::key(job.checkpoint, "tokenizer.chat_template").and_then(Value::as_str).map(str::to_owned);
+    if own.is_some() || tokenizer::ggml(job.checkpoint)?.is_some() {
+        return Ok(own);
+    }
+    if let Some(text) = job.checkpoint.small_file("chat_template.jinja", ckpt::facts::limits::JSON)? {
+        return Ok(String::from_utf8(text).ok());
+    }
+    if let Some(text) = job.checkpoint.small_file("tokenizer_config.json", ckpt::facts::limits::JSON)? {
+        let config: Option<Value> = serde_json::from_slice(&text).ok();
+        return Ok(config.and_then(|config| Some(config.get("chat_template")?.as_str()?.to_owned())));
+    }
+    let path = job.checkpoint.path.canonicalize().unwrap_or_else(|_| job.checkpoint.path.clone());
+    Ok(metadata::chat_template(facts, &path.to_string_lossy()).map(str::to_owned))
+}
+
+/// Makes the tokenizer's files of the vocabulary inside a GGUF file. One that has no exact `tokenizer.json` here is
+/// left out with a warning.
+fn vocabulary(job: &Job<'_>, facts: &ModelFacts, inside: &Ggml, draft: &mut Draft) -> Result<()> {
+    match inside.to_json(MergeForm::Strings) {
+        Ok(json) => draft.make("tokenizer.json", json),
+        Err(finding) => {
+            let message = format!("no tokenizer is written: {}", finding.message);
+            draft.warnings.push(Finding::new(Id::TokenizerMissing, message));
+            return Ok(());
+        }
+    }
+    let template = chat_template(job, facts)?;
+    let tokens = Tokens::of_ggml(inside);
+    draft.make("tokenizer_config.json", tokens.tokenizer_config(facts.max_position_embeddings, template.as_deref()));
+    draft.make("special_tokens_map.json", tokens.special_tokens_map());
+    Ok(())
+}
+
 /// Makes the small files of Meta's form.
 ///
 /// # Errors
@@ -241,7 +325,11 @@ pub(super) fn meta(job: &Job<'_>, facts: &ModelFacts, ranks: u64, draft: &mut Dr
             draft.lost.extend(metadata::losses(&facts));
         }
     }
-    if let Some(found) = tokenizer::model(checkpoint)? {
+    if tokenizer::ggml(checkpoint)?.is_some() {
+        let message = "the vocabulary inside a GGUF file is not written as a tokenizer.model";
+        let finding = Finding::new(Id::TokenizerMissing, message);
+        draft.warnings.push(finding.fix("copy the model's tokenizer.model beside the target's weights"));
+    } else if let Some(found) = tokenizer::model(checkpoint)? {
         draft.files.insert("tokenizer.model".to_owned(), Content::Copied(found.path));
     } else if let Some(found) = tokenizer::json(checkpoint)? {
         rebuilt(&found, facts, draft);

@@ -2,6 +2,7 @@
 
 mod checklist;
 mod config;
+mod gguf;
 mod params;
 mod refusals;
 mod releases;
@@ -10,6 +11,7 @@ mod tokenizer;
 
 pub(crate) use checklist::checklist;
 pub(crate) use config::{config, generation_config};
+pub(crate) use gguf::{model_keys, rope_factors, vocabulary_keys};
 pub(crate) use params::{losses, params};
 pub(crate) use refusals::meta_refusals;
 pub(crate) use releases::{Release, find as find_release};

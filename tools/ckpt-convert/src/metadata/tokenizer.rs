@@ -4,7 +4,7 @@
 use ckpt::archs::llama::{Generation, ModelFacts};
 use ckpt::tokenizers::json::Added;
 use ckpt::tokenizers::sentencepiece::PieceKind;
-use ckpt::tokenizers::{Model, Naming, Ranks};
+use ckpt::tokenizers::{Ggml, Model, Naming, Ranks};
 use serde_json::{Map, Value, json};
 
 use super::text;
@@ -52,6 +52,12 @@ impl Tokens {
             clean_up: false,
             added: added.collect(),
         }
+    }
+
+    /// Those of the vocabulary inside a GGUF file.
+    pub(crate) fn of_ggml(ggml: &Ggml) -> Tokens {
+        let name = |id| ggml.token(id).map(str::to_owned);
+        Tokens { bos: name(ggml.bos), eos: name(ggml.eos), unk: name(ggml.unk), clean_up: false, added: ggml.added() }
     }
 
     fn parts(&self) -> [(&'static str, Option<&String>); 3] {

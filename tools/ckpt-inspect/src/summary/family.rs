@@ -66,7 +66,7 @@ pub(super) fn facts(checkpoint: &Checkpoint, tokenizer: Option<&Found>, tied: &T
     };
     let inference = match family.naming {
         Naming::Meta => from_params(config, &evidence),
-        Naming::Hf => from_config(config, &evidence),
+        Naming::Hf | Naming::Gguf => from_config(config, &evidence),
     };
     inference.ok().map(|inference| inference.facts)
 }

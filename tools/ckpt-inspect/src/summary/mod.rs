@@ -60,10 +60,9 @@ fn formats(checkpoint: &Checkpoint) -> Vec<String> {
 
 /// Which shard a lone file says it is.
 fn shard(checkpoint: &Checkpoint) -> Option<Shard> {
-    if checkpoint.layout != Layout::File {
-        return None;
-    }
-    let name = &checkpoint.files.first()?.name;
+    // Parts of a split GGUF come along with the one that was named.
+    let ([file], Layout::File) = (checkpoint.files.as_slice(), checkpoint.layout) else { return None };
+    let name = &file.name;
     if let Some((number, of)) = names::shard_number(name) {
         return Some(Shard { number, of: Some(of) });
     }

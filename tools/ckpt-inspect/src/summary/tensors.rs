@@ -31,10 +31,16 @@ fn place(recipe: &Recipe) -> (Option<ckpt::facts::FileId>, Option<u64>) {
     match &recipe.op {
         Op::Bytes { file, offset } => (Some(*file), Some(*offset)),
         Op::Strided { file, .. } => (Some(*file), None),
-        Op::ByteSwap(of) | Op::Conj(of) | Op::Neg(of) | Op::Reshape(of) | Op::Transpose(of, ..) | Op::Cast(of) => {
-            (place(of).0, None)
-        }
-        Op::Slice { of, .. } | Op::Rows { of, .. } => (place(of).0, None),
+        Op::ByteSwap(of)
+        | Op::Conj(of)
+        | Op::Neg(of)
+        | Op::Reshape(of)
+        | Op::Transpose(of, ..)
+        | Op::Cast(of)
+        | Op::Dequant(of)
+        | Op::Quant(of)
+        | Op::Slice { of, .. }
+        | Op::Rows { of, .. } => (place(of).0, None),
         Op::Literal(_) | Op::Tiles(_) | Op::Unpack { .. } | Op::Absent(_) => (None, None),
     }
 }

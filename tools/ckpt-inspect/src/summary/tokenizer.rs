@@ -2,6 +2,7 @@
 
 use ckpt::document::Tokenizer;
 use ckpt::facts::limits;
+use ckpt::formats::{Format, gguf};
 use ckpt::layouts::Checkpoint;
 use ckpt::tokenizers::{self, Summary};
 
@@ -31,8 +32,21 @@ const NAMES: &[&str] = &[
 /// Vocabularies without a tokenizer's other half: an object of tokens, or a token a line.
 const VOCABULARIES: &[&str] = &["vocab.json", "vocab.txt"];
 
-/// Finds and reads the tokenizer; none for a lone file, which is judged alone.
+/// The vocabulary inside a GGUF file.
+fn inside(checkpoint: &Checkpoint) -> Option<Found> {
+    checkpoint.shards.iter().filter(|shard| shard.format == Format::Gguf).find_map(|shard| {
+        let value = |key: &str| shard.objects.iter().find(|object| object.path == key).map(|object| &object.value);
+        let kind = value("tokenizer.ggml.model")?.as_str()?.to_owned();
+        let tokens = value("tokenizer.ggml.tokens").and_then(gguf::length);
+        Some(Found { told: Tokenizer { kind, tokens, file: shard.name.clone() }, summary: None })
+    })
+}
+
+/// Finds and reads the tokenizer; of a lone file, which is judged alone, only what is inside it.
 pub(super) fn find(checkpoint: &Checkpoint) -> Option<Found> {
+    if let Some(found) = inside(checkpoint) {
+        return Some(found);
+    }
     if checkpoint.layout == ckpt::layouts::Layout::File {
         return None;
     }

@@ -158,7 +158,7 @@ fn is_matrix(tensor: &Tensor) -> bool {
 fn is_trained(name: &str, dtype: Dtype) -> bool {
     let packed = ["qweight", "weight_packed", "_blocks", ".weight"];
     match dtype.kind() {
-        Kind::Float | Kind::Complex => true,
+        Kind::Float | Kind::Complex | Kind::Blocks => true,
         Kind::Integer => packed.iter().any(|ending| name.ends_with(ending)),
         Kind::Bool | Kind::Opaque => false,
     }

@@ -48,6 +48,7 @@ const GROUPS: &[(&[Text], Option<Check>)] = &[
     (sparse_hole::TEXTS, Some(sparse_hole::check)),
     (readers::safetensors::TEXTS, None),
     (safetensors_metadata::TEXTS, Some(safetensors_metadata::check)),
+    (readers::gguf::TEXTS, None),
     (readers::torch::TEXTS, None),
     (pickles::TEXTS, Some(pickles::check)),
     (custom_code::TEXTS, Some(custom_code::check)),

@@ -1,5 +1,6 @@
 //! Rules that readers and layouts decide while they read. Here they are explained.
 
+pub(super) mod gguf;
 pub(super) mod path;
 pub(super) mod safetensors;
 pub(super) mod shards;

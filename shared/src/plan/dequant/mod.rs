@@ -1,0 +1,98 @@
+//! The values that ggml's blocks stand for, in F32: bit for bit what its reference reader (gguf-py 0.19,
+//! `quants.py`) makes of them.
+#![expect(
+    clippy::as_conversions,
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::cast_possible_wrap,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "numeric kernels over blocks whose sizes are types; integers have at most sixteen bits"
+)]
+
+mod grids;
+mod iq;
+mod k;
+mod small;
+
+use anyhow::{Result, bail};
+use half::f16;
+
+use crate::facts::{Dtype, Finding, Id};
+
+/// Makes F32 values of whole blocks. `out` has four bytes for each element of `blocks`.
+///
+/// # Errors
+/// A finding for a dtype whose values are not known.
+pub(super) fn dequantize(dtype: Dtype, blocks: &[u8], out: &mut [u8]) -> Result<()> {
+    match dtype {
+        Dtype::Q4_0 => each(blocks, out, small::q4_0),
+        Dtype::Q4_1 => each(blocks, out, small::q4_1),
+        Dtype::Q5_0 => each(blocks, out, small::q5_0),
+        Dtype::Q5_1 => each(blocks, out, small::q5_1),
+        Dtype::Q8_0 => each(blocks, out, small::q8_0),
+        Dtype::Iq4Nl => each(blocks, out, small::iq4_nl),
+        Dtype::Mxfp4 => each(blocks, out, small::mxfp4),
+        Dtype::Nvfp4 => each(blocks, out, small::nvfp4),
+        Dtype::Tq1_0 => each(blocks, out, small::tq1_0),
+        Dtype::Tq2_0 => each(blocks, out, small::tq2_0),
+        Dtype::Q2K => each(blocks, out, k::q2),
+        Dtype::Q3K => each(blocks, out, k::q3),
+        Dtype::Q4K => each(blocks, out, k::q4),
+        Dtype::Q5K => each(blocks, out, k::q5),
+        Dtype::Q6K => each(blocks, out, k::q6),
+        Dtype::Q8K => each(blocks, out, k::q8),
+        Dtype::Iq4Xs => each(blocks, out, iq::iq4_xs),
+        Dtype::Iq2Xxs => each(blocks, out, iq::iq2_xxs),
+        Dtype::Iq2Xs => each(blocks, out, iq::iq2_xs),
+        Dtype::Iq2S => each(blocks, out, iq::iq2_s),
+        Dtype::Iq3Xxs => each(blocks, out, iq::iq3_xxs),
+        Dtype::Iq3S => each(blocks, out, iq::iq3_s),
+        Dtype::Iq1S => each(blocks, out, iq::iq1_s),
+        Dtype::Iq1M => each(blocks, out, iq::iq1_m),
+        _ => bail!(Finding::new(Id::Unsupported, format!("the values of {dtype} blocks are not known"))),
+    }
+    Ok(())
+}
+
+/// Makes Q8_0 blocks of F32 values, 32 a block.
+pub(super) fn to_q8_0(values: &[u8], out: &mut [u8]) {
+    let (values, _) = values.as_chunks::<4>();
+    for (values, out) in values.as_chunks::<32>().0.iter().zip(out.as_chunks_mut::<34>().0) {
+        small::to_q8_0(&values.map(f32::from_le_bytes), out);
+    }
+}
+
+/// Runs a kernel on every block of `M` bytes, which stands for `N` values.
+fn each<const M: usize, const N: usize>(blocks: &[u8], out: &mut [u8], kernel: impl Fn(&[u8; M], &mut [f32; N])) {
+    let mut values = [0.0; N];
+    let (out, _) = out.as_chunks_mut::<4>();
+    for (block, out) in blocks.as_chunks::<M>().0.iter().zip(out.chunks_exact_mut(N)) {
+        kernel(block, &mut values);
+        for (to, value) in out.iter_mut().zip(&values) {
+            *to = value.to_le_bytes();
+        }
+    }
+}
+
+/// The half-precision number at a byte of a block.
+fn half(block: &[u8], at: usize) -> f32 {
+    f16::from_le_bytes([block[at], block[at + 1]]).to_f32()
+}
+
+fn u16_at(block: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes([block[at], block[at + 1]])
+}
+
+fn u32_at(block: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]])
+}
+
+/// The lower (0) or upper (1) four bits of a byte.
+fn nibble(byte: u8, which: usize) -> u8 {
+    (byte >> (4 * which)) & 15
+}
+
+#[cfg(test)]
+mod tests;
