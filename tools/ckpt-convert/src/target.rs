@@ -14,6 +14,7 @@ use ckpt::plan::compare;
 use ckpt::plan::read::Reader;
 use ckpt::plan::write;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 
 use crate::draft::{Content, Draft, Weights};
 use crate::kinds::Kind;
@@ -121,13 +122,20 @@ impl Target {
         fs::create_dir_all(parent).with_context(|| format!("cannot make the folder {}", parent.display()))?;
         let place = parent.canonicalize().with_context(|| format!("cannot use the folder {}", parent.display()))?;
         let here = place.join(name);
-        if here.symlink_metadata().is_ok() && !force {
+        let partial = working(&here);
+        let exists = |here: &Path| here.symlink_metadata().is_ok();
+        if exists(&here) && !force {
             let message = format!("the target {} exists", target.display());
             return refuse(message, "choose another with --out, or replace it whole with --force");
         }
-        let partial = working(&here);
         let lock = claim(&partial)?;
-        Ok(Target { target: here, partial, force, lock: Some(lock) })
+        let begun = Target { target: here, partial, force, lock: Some(lock) };
+        restore(&begun.target);
+        if exists(&begun.target) && !force {
+            let message = format!("the target {} exists: it was brought back", target.display());
+            return refuse(message, "a conversion was killed while it replaced it; use --force again");
+        }
+        Ok(begun)
     }
 
     /// The working folder. What is written there stands at the target in the end.
@@ -143,12 +151,10 @@ impl Target {
         let made = one_file.map_or_else(|| self.partial.clone(), |name| self.partial.join(name));
         let there = self.target.symlink_metadata().is_ok();
         if there && self.force {
-            // The two change places, so that at no moment there is neither.
-            renameat_with(CWD, &made, CWD, &self.target, RenameFlags::EXCHANGE)
-                .with_context(|| format!("cannot replace {}", self.target.display()))?;
+            exchange(&made, &self.target).with_context(|| format!("cannot replace {}", self.target.display()))?;
         } else if let Err(error) = renameat_with(CWD, &made, CWD, &self.target, RenameFlags::NOREPLACE) {
-            // File systems without the flag (NFS) say EINVAL; the check just made is all there is then.
-            if error != rustix::io::Errno::INVAL || there {
+            // Without the flag, the check just made is all there is.
+            if !is_unknown(error) || there {
                 return Err(anyhow::Error::new(error).context(format!("cannot make {}", self.target.display())));
             }
             fs::rename(&made, &self.target).with_context(|| format!("cannot make {}", self.target.display()))?;
@@ -168,6 +174,42 @@ impl Drop for Target {
         if self.lock.is_some() {
             remove(&self.partial);
         }
+    }
+}
+
+/// Whether a file system does not know a flag of rename: NFS and others say so in one of these ways.
+fn is_unknown(error: Errno) -> bool {
+    matches!(error, Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP)
+}
+
+/// Lets the two change places, so that at no moment there is neither. A file system that cannot do that has the old
+/// one stand aside for the moment between two renames; [`restore`] brings it back if that moment was the last.
+fn exchange(made: &Path, target: &Path) -> std::io::Result<()> {
+    match renameat_with(CWD, made, CWD, target, RenameFlags::EXCHANGE) {
+        Err(error) if is_unknown(error) => {}
+        other => return Ok(other?),
+    }
+    let aside = aside(target);
+    fs::rename(target, &aside)?;
+    fs::rename(made, target).inspect_err(|_| restore(target))?;
+    remove(&aside);
+    Ok(())
+}
+
+/// The name of a target that stands aside.
+fn aside(target: &Path) -> PathBuf {
+    let mut name = target.file_name().unwrap_or_default().to_owned();
+    name.push(".old");
+    working(&target.with_file_name(name))
+}
+
+/// Brings back a target that stood aside when a conversion died; if there is a new one, the old one goes.
+fn restore(target: &Path) {
+    let aside = aside(target);
+    if target.symlink_metadata().is_ok() {
+        remove(&aside);
+    } else {
+        let _ = fs::rename(&aside, target);
     }
 }
 
