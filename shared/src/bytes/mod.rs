@@ -4,12 +4,14 @@
 pub mod care;
 pub mod cursor;
 pub mod holes;
+pub mod part;
 pub mod pool;
 pub mod source;
 pub mod work;
 
 pub use care::Care;
 pub use cursor::{Cursor, Short};
+pub use part::Part;
 pub use pool::Pool;
 pub use source::{FileSource, ReadAt};
 

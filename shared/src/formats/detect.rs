@@ -25,6 +25,8 @@ pub enum Format {
     Hdf5,
     /// A tar: torch of 2016, or NeMo.
     Tar,
+    /// A file of torch.distributed's chunk store: files of `torch.save`, one after another.
+    Distcp,
     /// gzip: an old `.nemo`, or a file packed by hand.
     Gzip,
 }
@@ -54,6 +56,7 @@ impl Format {
             Format::TorchLegacy => "torch-legacy",
             Format::Pickle => "pickle",
             Format::Tar => "tar",
+            Format::Distcp => "distcp",
             other => ROWS.iter().find(|row| row.0 == other).map_or("", |row| row.1),
         }
     }

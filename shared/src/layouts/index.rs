@@ -17,7 +17,7 @@ use crate::formats;
 use crate::formats::json::Text;
 
 /// Whether a name written in a file stays inside the folder it is read from.
-fn is_safe(name: &str) -> bool {
+pub(super) fn is_safe(name: &str) -> bool {
     let inside = Path::new(name).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
     inside && !name.is_empty() && !name.contains('\0')
 }

@@ -1,5 +1,7 @@
 //! A path on disk to a checkpoint: which files there are, which tensors they hold together, what stands beside them.
 
+mod chunks;
+mod dcp;
 mod directory;
 mod gguf;
 mod hf;
@@ -7,6 +9,7 @@ mod index;
 mod meta;
 pub mod names;
 mod nothing;
+mod pickled;
 mod shards;
 pub mod training;
 mod tree;
@@ -31,6 +34,8 @@ pub enum Layout {
     Hf,
     /// Meta: `consolidated.NN.pth`, `params.json`, here or under `original/`.
     Meta,
+    /// torch.distributed: chunks in `.distcp` files with their directory `.metadata`, or in safetensors files.
+    Dcp,
     /// One file.
     File,
     /// Any other directory with weight files on top.
@@ -41,7 +46,13 @@ pub enum Layout {
 type Row = (Layout, &'static str);
 
 const ROWS: &[Row] =
-    &[(Layout::Hf, "hf"), (Layout::Meta, "meta"), (Layout::File, "file"), (Layout::Directory, "directory")];
+    &[
+        (Layout::Hf, "hf"),
+        (Layout::Meta, "meta"),
+        (Layout::Dcp, "dcp"),
+        (Layout::File, "file"),
+        (Layout::Directory, "directory"),
+    ];
 
 impl Layout {
     /// The name used in documents and by `--from`.
@@ -253,6 +264,7 @@ pub fn open(path: &Path, from: Option<Layout>, jobs: usize) -> Result<Checkpoint
         match layout {
             Layout::Hf => hf::read(checkpoint, jobs),
             Layout::Meta => meta::read(checkpoint, jobs),
+            Layout::Dcp => dcp::read(checkpoint, jobs),
             Layout::File | Layout::Directory => directory::read(checkpoint, jobs),
         }
     } else {

@@ -1,7 +1,7 @@
 //! What file names say: which layout a folder has, which rank or shard a file is.
 
 use super::tree::Entry;
-use super::{Layout, training};
+use super::{Layout, dcp, training};
 
 /// Endings of files that hold weights in one framework or another.
 const WEIGHTS: &[&str] = &[".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".gguf", ".npz", ".h5", ".msgpack"];
@@ -52,6 +52,8 @@ pub(super) fn layout_of(entries: &[Entry]) -> Layout {
         Layout::Hf
     } else if has(&|name| meta_rank(name.strip_prefix("original/").unwrap_or(name)).is_some()) {
         Layout::Meta
+    } else if dcp::folder(entries).is_some() {
+        Layout::Dcp
     } else {
         Layout::Directory
     }

@@ -75,7 +75,7 @@ fn open(options: &Options, path: &Path, context: &Context) -> Result<(Checkpoint
     let from = match &context.from {
         Some(name) => match Layout::from_name(name) {
             Some(layout) => Some(layout),
-            None => return refuse(format!("there is no layout {name}"), "hf, meta, file or directory"),
+            None => return refuse(format!("there is no layout {name}"), "hf, meta, dcp, deepspeed, file or directory"),
         },
         None => None,
     };

@@ -27,7 +27,7 @@ pub(crate) fn prepare(options: &Options, context: &Context) -> Result<()> {
 fn layout(context: &Context) -> Result<Option<Layout>> {
     let Some(name) = &context.from else { return Ok(None) };
     let Some(layout) = Layout::from_name(name) else {
-        let known = "hf, meta, file, directory";
+        let known = "hf, meta, dcp, deepspeed, file, directory";
         return Err(Usage(format!("there is no layout {name:?}; the known ones are {known}")).into());
     };
     Ok(Some(layout))

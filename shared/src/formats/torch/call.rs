@@ -309,7 +309,7 @@ fn reason(why: &str) -> Reason {
 }
 
 /// The dtype that a node names as an attribute of `torch`.
-fn dtype_of(pickle: &Pickle<'_>, node: Node) -> Option<Dtype> {
+pub fn dtype_of(pickle: &Pickle<'_>, node: Node) -> Option<Dtype> {
     let global = pickle.global(node).filter(|global| global.module == "torch")?;
     let name = match &*global.name {
         "float" => "float32",
@@ -327,7 +327,7 @@ fn dtype_of(pickle: &Pickle<'_>, node: Node) -> Option<Dtype> {
 }
 
 /// Numbers that count something: a tuple, a list or a `torch.Size`.
-pub(super) fn numbers(pickle: &Pickle<'_>, node: Node) -> Option<Vec<u64>> {
+pub fn numbers(pickle: &Pickle<'_>, node: Node) -> Option<Vec<u64>> {
     let items = match pickle.object(node) {
         Some(size) => pickle.sequence(*pickle.sequence(size.args)?.first()?)?,
         None => pickle.sequence(node)?,

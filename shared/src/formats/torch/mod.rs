@@ -21,6 +21,7 @@ use super::zip::{self, Archive, Member};
 use super::{Container, pickle};
 use crate::bytes::{Cursor, ReadAt};
 use crate::facts::{FileId, Finding, Id, Severity, limits};
+pub use call::{dtype_of, numbers};
 pub use legacy::is_legacy;
 use storages::{Place, Storages};
 use tensor::Origin;

@@ -14,6 +14,8 @@ const END64_BYTES: u64 = 56;
 const LOCATOR64_BYTES: u64 = 20;
 /// The longest comment, which may stand between the record and the end of the file.
 const COMMENT: u64 = 0xffff;
+/// Where the end record is looked for first.
+const NEAR: u64 = 1024;
 
 /// Where the central directory stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,28 +33,31 @@ pub(super) struct End {
 /// Finds the end record and what it says of the central directory.
 pub(super) fn find(source: &dyn ReadAt, findings: &mut Findings) -> Result<End, Finding> {
     let size = source.size();
-    let window = size.min(COMMENT.saturating_add(END_BYTES));
-    let base = size.saturating_sub(window);
-    let tail = source.read_vec_at(window, base).map_err(|error| unreadable(&error, base))?;
-    // From the end backwards: a comment may hold the signature, so only a record that makes sense counts.
     let mut broken = None;
-    for (at, _) in tail.windows(4).enumerate().rev().filter(|(_, bytes)| bytes == END) {
-        let at = base.saturating_add(u64::try_from(at).unwrap_or(u64::MAX));
-        match parse(source, at) {
-            Ok((end, after, doubts)) => {
-                if size > after {
-                    let left = size.saturating_sub(after);
-                    let message = format!("{left} bytes follow the end of the zip");
-                    findings.push(
-                        Finding::new(Id::ZipInvalid, message).at(after).severity(crate::facts::Severity::Warning),
-                    );
+    // Nearly every archive has no comment: its record is found near the end, without reading all that a comment may take.
+    for window in [NEAR, COMMENT.saturating_add(END_BYTES)] {
+        let window = size.min(window);
+        let base = size.saturating_sub(window);
+        let tail = source.read_vec_at(window, base).map_err(|error| unreadable(&error, base))?;
+        // From the end backwards: a comment may hold the signature, so only a record that makes sense counts.
+        for (at, _) in tail.windows(4).enumerate().rev().filter(|(_, bytes)| bytes == END) {
+            let at = base.saturating_add(u64::try_from(at).unwrap_or(u64::MAX));
+            match parse(source, at) {
+                Ok((end, after, doubts)) => {
+                    if size > after {
+                        let left = size.saturating_sub(after);
+                        let message = format!("{left} bytes follow the end of the zip");
+                        findings.push(
+                            Finding::new(Id::ZipInvalid, message).at(after).severity(crate::facts::Severity::Warning),
+                        );
+                    }
+                    for doubt in doubts {
+                        findings.push(doubt);
+                    }
+                    return Ok(end);
                 }
-                for doubt in doubts {
-                    findings.push(doubt);
-                }
-                return Ok(end);
+                Err(finding) => broken = broken.or(Some(finding)),
             }
-            Err(finding) => broken = broken.or(Some(finding)),
         }
     }
     Err(broken.unwrap_or_else(|| {
