@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 
 use super::policy::{Policy, Regrade};
 use crate::document::Grade;
+use crate::layouts::Weights;
 
 /// Arguments of every tool.
 #[derive(Debug, Args)]
@@ -27,6 +28,10 @@ pub(super) struct Common {
     /// Read the paths as that layout instead of finding it out
     #[arg(long, value_name = "LAYOUT", help_heading = "Input")]
     pub(super) from: Option<String>,
+
+    /// Which weights are meant where a trainer keeps two (DeepSpeed's ZeRO): the fp32 masters or the module's 16-bit ones
+    #[arg(long, value_enum, default_value = "master", value_name = "WHICH", help_heading = "Input")]
+    pub(super) weights: Which,
 
     /// Print JSON, also on a terminal
     #[arg(long, conflicts_with = "text", help_heading = "Output")]
@@ -83,6 +88,22 @@ pub(super) enum When {
     Auto,
     Always,
     Never,
+}
+
+/// Which of two sets of weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Which {
+    Master,
+    Module,
+}
+
+impl From<Which> for Weights {
+    fn from(which: Which) -> Weights {
+        match which {
+            Which::Master => Weights::Master,
+            Which::Module => Weights::Module,
+        }
+    }
 }
 
 /// From which grade of finding on the answer is "no".

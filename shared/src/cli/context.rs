@@ -7,6 +7,7 @@ use super::policy::Policy;
 use super::voice::Voice;
 use crate::document::{Document, FindingRecord, Grade, Status};
 use crate::facts::{Finding, Progress};
+use crate::layouts::Weights;
 
 /// What holds for a whole run. Threads may share it.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub struct Context {
     pub policy: Policy,
     /// The layout to read the paths as (`--from`), if it is not to be found out.
     pub from: Option<String>,
+    /// Which weights are meant where a trainer keeps two (`--weights`).
+    pub weights: Weights,
     pub(super) voice: Arc<Voice>,
     pub(super) now: Mutex<Now>,
 }

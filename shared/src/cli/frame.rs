@@ -84,6 +84,7 @@ fn start<T: Tool>(tool: &T, common: &Common, voice: Arc<Voice>) -> u8 {
         progress,
         policy: common.policy(),
         from: common.from.clone(),
+        weights: common.weights.into(),
         voice,
         now: Mutex::new(Now::default()),
     };

@@ -2,6 +2,7 @@
 
 mod chunks;
 mod dcp;
+mod deepspeed;
 mod directory;
 mod gguf;
 mod hf;
@@ -36,6 +37,8 @@ pub enum Layout {
     Meta,
     /// torch.distributed: chunks in `.distcp` files with their directory `.metadata`, or in safetensors files.
     Dcp,
+    /// DeepSpeed: `latest`, a folder for each step, states of the model and of the optimizer a rank.
+    DeepSpeed,
     /// One file.
     File,
     /// Any other directory with weight files on top.
@@ -50,6 +53,7 @@ const ROWS: &[Row] =
         (Layout::Hf, "hf"),
         (Layout::Meta, "meta"),
         (Layout::Dcp, "dcp"),
+        (Layout::DeepSpeed, "deepspeed"),
         (Layout::File, "file"),
         (Layout::Directory, "directory"),
     ];
@@ -64,6 +68,16 @@ impl Layout {
     pub fn from_name(name: &str) -> Option<Layout> {
         ROWS.iter().find(|row| row.1 == name).map(|row| row.0)
     }
+}
+
+/// Which weights are meant where a trainer keeps two of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Weights {
+    /// The fp32 masters that its optimizer updates.
+    #[default]
+    Master,
+    /// The copies, mostly of 16 bits, that its model computes with.
+    Module,
 }
 
 /// A weight file.
@@ -256,6 +270,14 @@ fn read_small(path: &Path, limit: u64) -> Result<Vec<u8>, Finding> {
 /// If there is nothing at the path or it may not be read. What is wrong with what is there is in
 /// [`Checkpoint::findings`].
 pub fn open(path: &Path, from: Option<Layout>, jobs: usize) -> Result<Checkpoint> {
+    open_weights(path, from, Weights::Master, jobs)
+}
+
+/// As [`open`], with a choice of weights where there are two.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_weights(path: &Path, from: Option<Layout>, weights: Weights, jobs: usize) -> Result<Checkpoint> {
     let data = std::fs::metadata(path).map_err(|error| missing(path, &error))?;
     let mut checkpoint = if data.is_dir() {
         let tree = tree::walk(path).with_context(|| format!("cannot list {}", path.display()))?;
@@ -265,6 +287,7 @@ pub fn open(path: &Path, from: Option<Layout>, jobs: usize) -> Result<Checkpoint
             Layout::Hf => hf::read(checkpoint, jobs),
             Layout::Meta => meta::read(checkpoint, jobs),
             Layout::Dcp => dcp::read(checkpoint, jobs),
+            Layout::DeepSpeed => deepspeed::read(checkpoint, weights, jobs),
             Layout::File | Layout::Directory => directory::read(checkpoint, jobs),
         }
     } else {

@@ -1,7 +1,7 @@
 //! What file names say: which layout a folder has, which rank or shard a file is.
 
 use super::tree::Entry;
-use super::{Layout, dcp, training};
+use super::{Layout, dcp, deepspeed, training};
 
 /// Endings of files that hold weights in one framework or another.
 const WEIGHTS: &[&str] = &[".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".gguf", ".npz", ".h5", ".msgpack"];
@@ -45,6 +45,11 @@ pub fn is_hf_weights(name: &str) -> bool {
     known.contains(&name) || shard
 }
 
+/// Whether a file on top is a trainer's note to itself about how its files lie, of no use beside other weights.
+pub fn is_bookkeeping(name: &str) -> bool {
+    dcp::belongs(name) || deepspeed::NOTES.contains(&name)
+}
+
 /// The layout of a folder with these files (PROTOCOL §1).
 pub(super) fn layout_of(entries: &[Entry]) -> Layout {
     let has = |test: &dyn Fn(&str) -> bool| entries.iter().any(|entry| test(&entry.name));
@@ -54,6 +59,8 @@ pub(super) fn layout_of(entries: &[Entry]) -> Layout {
         Layout::Meta
     } else if dcp::folder(entries).is_some() {
         Layout::Dcp
+    } else if deepspeed::folder(entries).is_some() {
+        Layout::DeepSpeed
     } else {
         Layout::Directory
     }

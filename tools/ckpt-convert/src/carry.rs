@@ -34,7 +34,7 @@ pub(crate) fn files(checkpoint: &Checkpoint, draft: &mut Draft) {
             continue;
         }
         let own = entry.name.as_str();
-        if shards.contains(own) || own.ends_with(".index.json") || own == "checklist.chk" {
+        if shards.contains(own) || names::is_bookkeeping(own) || own.ends_with(".index.json") || own == "checklist.chk" {
             continue;
         }
         if names::is_weights(own) {
@@ -51,7 +51,8 @@ pub(crate) fn files(checkpoint: &Checkpoint, draft: &mut Draft) {
         }
         draft.files.entry(own.to_owned()).or_insert_with(|| Content::Copied(entry.path.clone()));
     }
-    for folder in folders {
+    let weights = checkpoint.weights.to_string_lossy();
+    for folder in folders.into_iter().filter(|folder| weights.strip_suffix('/') != Some(*folder)) {
         // The hub's copy of Meta's files is another checkpoint, not a part of this one.
         let what = if folder == "original" { "another layout of the same model" } else { "a folder" };
         draft.lost.push(format!("{folder}/: {what} beside the weights"));
@@ -121,6 +122,10 @@ pub(crate) fn objects(checkpoint: &Checkpoint, draft: &mut Draft) {
     let made = draft.files.contains_key("config.json");
     let architecture = key(checkpoint, "general.architecture").and_then(Value::as_str).unwrap_or("general");
     for shard in &checkpoint.shards {
+        // What ranks say alike is kept of the first one alone.
+        if shard.name.ends_with("_optim_states.pt") && shard.objects.is_empty() {
+            draft.lost.push(format!("{}: the optimizer's state", shard.name));
+        }
         let told = |path: &str| made && shard.format == Format::Gguf && is_told(path, architecture);
         for object in shard.objects.iter().filter(|object| !told(&object.path)) {
             if keys.holds(&object.path) {

@@ -79,7 +79,7 @@ fn open(options: &Options, path: &Path, context: &Context) -> Result<(Checkpoint
         },
         None => None,
     };
-    let mut checkpoint = ckpt::layouts::open(path, from, context.jobs.get())?;
+    let mut checkpoint = ckpt::layouts::open_weights(path, from, context.weights, context.jobs.get())?;
     // An unfinished small file of an earlier `--in-place` is cleared by this one.
     let ours = |finding: &Finding| options.in_place && finding.id == Id::PartialLeft && finding.file.is_some();
     checkpoint.findings.retain(|finding| !ours(finding));

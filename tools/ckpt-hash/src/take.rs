@@ -86,7 +86,7 @@ pub(crate) fn open(path: &Path, options: &Options, context: &Context) -> Result<
     let layout = context.from.as_deref().map(|name| {
         Layout::from_name(name).ok_or_else(|| Usage(format!("there is no layout {name:?} to read a path --from")))
     });
-    let mut checkpoint = layouts::open(path, layout.transpose()?, context.jobs.get())?;
+    let mut checkpoint = layouts::open_weights(path, layout.transpose()?, context.weights, context.jobs.get())?;
     checkpoint.findings.retain(|finding| finding.id != Id::PartialLeft);
     checkpoint.pool.set_care(options.rate.map(|rate| Arc::new(Care::new(rate))));
     Ok(checkpoint)

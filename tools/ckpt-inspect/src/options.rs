@@ -124,7 +124,7 @@ impl Options {
 
 /// Opens a checkpoint on as many threads as the run has.
 fn open(path: &Path, layout: Option<Layout>, context: &Context) -> Result<Checkpoint> {
-    layouts::open(path, layout, context.jobs.get())
+    layouts::open_weights(path, layout, context.weights, context.jobs.get())
 }
 
 /// The layout that `--from` names.
@@ -133,6 +133,6 @@ fn layout(context: &Context) -> Result<Option<Layout>> {
     let layout = Layout::from_name(name);
     match layout {
         Some(_) => Ok(layout),
-        None => Err(Usage(format!("--from {name}: no such layout; hf, meta, file and directory are known")).into()),
+        None => Err(Usage(format!("--from {name}: no such layout; hf, meta, dcp, deepspeed, file and directory are known")).into()),
     }
 }

@@ -30,7 +30,7 @@ pub(crate) struct Told {
 pub(crate) fn check(mut ours: Checkpoint, other: &Path, tolerance: Option<f64>, context: &Context) -> Result<Told> {
     let jobs = context.jobs.get();
     let shown = other.display();
-    let mut theirs = layouts::open(other, None, jobs).with_context(|| shown.to_string())?;
+    let mut theirs = layouts::open_weights(other, None, context.weights, jobs).with_context(|| shown.to_string())?;
     if let Some(damage) = theirs.damage() {
         if theirs.tensors.is_empty() {
             return Err(anyhow::Error::new(damage.clone()).context(shown.to_string()));

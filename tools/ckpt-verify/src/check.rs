@@ -109,7 +109,7 @@ pub(crate) fn section(options: &Options, findings: Vec<FindingRecord>) -> Verify
 /// Checks one checkpoint.
 pub(crate) fn one(options: &Options, document: &mut Document, context: &Context) -> Result<Status> {
     let jobs = context.jobs.get();
-    let mut checkpoint = layouts::open(&document.path(), layout(context)?, jobs)?;
+    let mut checkpoint = layouts::open_weights(&document.path(), layout(context)?, context.weights, jobs)?;
     let mut findings = rules::check(&Case::new(&checkpoint), &context.policy);
     if let Some(name) = &options.expect {
         findings.extend(expect::check(name, &Case::new(&checkpoint), context));

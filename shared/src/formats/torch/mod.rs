@@ -92,6 +92,18 @@ pub fn read(source: &dyn ReadAt, file: FileId) -> Result<Container, Finding> {
     Ok(container)
 }
 
+/// The pickle of a zip of `torch.save`, and the byte of the file at which it begins, for a reader that knows what its
+/// writer meant by it.
+///
+/// # Errors
+/// The zip's own damage; [`Id::TorchRecordMissing`] if it holds no pickle.
+pub fn pickle_of(source: &dyn ReadAt) -> Result<(Vec<u8>, u64), Finding> {
+    let archive = zip::read(source)?;
+    let records = Records::new(&archive)?;
+    let member = records.get("data.pkl").ok_or_else(|| records.no_pickle(source))?;
+    Ok((zip::contents(source, member, limits::PICKLE)?, if member.is_plain() { member.data } else { 0 }))
+}
+
 /// Walks through a pickle whose storages have their places.
 fn interpret(
     pickle: &pickle::Pickle<'_>,

@@ -31,7 +31,7 @@ fn rank(name: &str) -> Option<u64> {
 }
 
 /// Whether a file is part of such a checkpoint.
-fn belongs(name: &str) -> bool {
+pub(super) fn belongs(name: &str) -> bool {
     name == METADATA || rank(name).is_some() || name.ends_with(".distcp") || sharded::belongs(name)
 }
 
