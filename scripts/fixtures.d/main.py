@@ -4,6 +4,7 @@ import argparse
 import pathlib
 import shutil
 
+import dcp_files
 import gguf_files
 import hf_files
 import llama
@@ -11,6 +12,7 @@ import safetensors_files
 import torch
 import torch_files
 import training_files
+import zero_files
 
 HOME = pathlib.Path(__file__).resolve().parents[2] / "tests" / "fixtures"
 
@@ -24,6 +26,8 @@ PARTS = {
     "safetensors": safetensors_files.make,
     "safetensors-bad": safetensors_files.make_bad,
     "gguf": gguf_files.make,
+    "dcp": dcp_files.make,
+    "zero": zero_files.make,
 }
 
 

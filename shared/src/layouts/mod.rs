@@ -10,7 +10,6 @@ mod index;
 mod meta;
 pub mod names;
 mod nothing;
-mod pickled;
 mod shards;
 pub mod training;
 mod tree;

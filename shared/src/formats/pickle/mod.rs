@@ -4,6 +4,7 @@
 //! cost nothing, and neither building nor dropping them recurses. What a real unpickler would call is kept as an
 //! [`Object`]: the class, the arguments and what was put into it.
 
+pub mod lookup;
 mod machine;
 mod text;
 

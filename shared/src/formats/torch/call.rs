@@ -87,6 +87,9 @@ impl<'p> Walk<'p, '_> {
             let [inner, subclass, inner_args, state, ..] = args else { return Err(reason("it has too few arguments")) };
             let inner = self.pickle.global(*inner).ok_or_else(|| reason("it is made by something unnamed"))?;
             let inner_args = self.pickle.sequence(*inner_args).ok_or_else(|| reason("it has no arguments"))?;
+            if inner.name == "_rebuild_wrapper_subclass" && self.dtensor(node, *subclass, inner_args, *state) {
+                return Ok(true);
+            }
             extra.extend(self.state(*state));
             if inner.name == "_rebuild_wrapper_subclass" {
                 self.wrapper(*subclass, inner_args);

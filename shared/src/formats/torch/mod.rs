@@ -7,6 +7,7 @@
 
 mod call;
 mod describe;
+mod dtensor;
 mod legacy;
 mod numpy;
 mod storages;
@@ -88,7 +89,7 @@ pub fn read(source: &dyn ReadAt, file: FileId) -> Result<Container, Finding> {
     let script = records.get("constants.pkl").is_some() || records.has("code/");
     let mut container = interpret(&pickle, root, storages, Origin { file, big_endian }, findings);
     container.script = script;
-    container.metadata = metadata;
+    container.metadata.append(&mut metadata);
     Ok(container)
 }
 
@@ -141,6 +142,7 @@ fn interpret(
         objects_left_out: walk.objects_left_out,
         storages: walk.storages.table(origin.file),
         globals: globals.into_iter().collect(),
+        metadata: walk.shard.map(|(rank, of)| ("shard".to_owned(), format!("{rank} of {of}"))).into_iter().collect(),
         findings: walk.findings.list(),
         ..Container::default()
     }

@@ -52,6 +52,8 @@ pub(super) struct Walk<'p, 'a> {
     pub findings: Findings,
     /// Bytes of numpy arrays, which may be referred to more than once.
     pub arrays: BTreeMap<Node, Arc<[u8]>>,
+    /// The rank whose part of its tensors this file is, of how many.
+    pub shard: Option<super::dtensor::Part>,
     path: String,
     tasks: Vec<Task>,
     /// Containers that the path leads through, by node.
@@ -72,6 +74,7 @@ impl<'p, 'a> Walk<'p, 'a> {
             objects_left_out: 0,
             findings: Findings::default(),
             arrays: BTreeMap::new(),
+            shard: None,
             path: String::new(),
             tasks: Vec::new(),
             open: vec![false; pickle.len()],

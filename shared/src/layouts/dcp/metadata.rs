@@ -7,7 +7,7 @@ use crate::bytes::Cursor;
 use crate::facts::{Dtype, Finding, Id};
 use crate::formats::pickle::{self, Node, Pickle, Value};
 use crate::formats::torch;
-use crate::layouts::pickled::{attribute, count, items};
+use crate::formats::pickle::lookup::{attribute, count, items};
 
 /// A tensor: dtype, sizes, and its chunks by their first indices and sizes.
 #[derive(Debug)]

@@ -66,6 +66,11 @@ fn shard(checkpoint: &Checkpoint) -> Option<Shard> {
     if let Some((number, of)) = names::shard_number(name) {
         return Some(Shard { number, of: Some(of) });
     }
+    // The file of one rank, as its own tensors have it.
+    let told = checkpoint.shards.first().and_then(|shard| shard.metadata.get("shard")?.split_once(" of "));
+    if let Some((number, of)) = told {
+        return Some(Shard { number: number.parse().ok()?, of: of.parse().ok() });
+    }
     // `consolidated.pth` is all there is; a number means that there may be more.
     let numbered = name.strip_prefix("consolidated.").is_some_and(|rest| rest != "pth");
     names::meta_rank(name).filter(|_| numbered).map(|number| Shard { number, of: None })

@@ -1,9 +1,9 @@
 //! Looks things up in a pickle that a training library wrote for itself: dictionaries and attributes by name.
 
-use crate::formats::pickle::{Node, Pickle, Value};
+use super::{Node, Pickle, Value};
 
 /// The items of a dictionary or an `OrderedDict`, in their order.
-pub(super) fn items<'p>(pickle: &'p Pickle<'_>, node: Node) -> Option<&'p [(Node, Node)]> {
+pub fn items<'p>(pickle: &'p Pickle<'_>, node: Node) -> Option<&'p [(Node, Node)]> {
     match pickle.get(node) {
         Value::Dict(items) => Some(items),
         Value::Object(object) => Some(&object.items),
@@ -12,12 +12,12 @@ pub(super) fn items<'p>(pickle: &'p Pickle<'_>, node: Node) -> Option<&'p [(Node
 }
 
 /// The value under a key of a dictionary; the last one where a key comes twice.
-pub(super) fn get(pickle: &Pickle<'_>, node: Node, key: &str) -> Option<Node> {
+pub fn get(pickle: &Pickle<'_>, node: Node, key: &str) -> Option<Node> {
     items(pickle, node)?.iter().rev().find(|item| pickle.str(item.0) == Some(key)).map(|item| item.1)
 }
 
 /// An attribute of an object, as its `BUILD` set it.
-pub(super) fn attribute(pickle: &Pickle<'_>, node: Node, name: &str) -> Option<Node> {
+pub fn attribute(pickle: &Pickle<'_>, node: Node, name: &str) -> Option<Node> {
     let state = pickle.object(node)?.state?;
     match pickle.get(state) {
         // Attributes of the object, and of its slots.
@@ -27,6 +27,6 @@ pub(super) fn attribute(pickle: &Pickle<'_>, node: Node, name: &str) -> Option<N
 }
 
 /// An integer that counts something.
-pub(super) fn count(pickle: &Pickle<'_>, node: Node) -> Option<u64> {
+pub fn count(pickle: &Pickle<'_>, node: Node) -> Option<u64> {
     u64::try_from(pickle.int(node)?).ok()
 }
