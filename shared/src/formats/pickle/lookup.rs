@@ -18,9 +18,12 @@ pub fn get(pickle: &Pickle<'_>, node: Node, key: &str) -> Option<Node> {
 
 /// An attribute of an object, as its `BUILD` set it.
 pub fn attribute(pickle: &Pickle<'_>, node: Node, name: &str) -> Option<Node> {
-    let state = pickle.object(node)?.state?;
+    of_state(pickle, pickle.object(node)?.state?, name)
+}
+
+/// An attribute within a state: a dictionary, or one of the attributes and one of the slots.
+pub fn of_state(pickle: &Pickle<'_>, state: Node, name: &str) -> Option<Node> {
     match pickle.get(state) {
-        // Attributes of the object, and of its slots.
         Value::Tuple(both) => both.iter().find_map(|part| get(pickle, *part, name)),
         _ => get(pickle, state, name),
     }

@@ -4,7 +4,7 @@
 use serde_json::Value as Json;
 
 use crate::facts::Dtype;
-use crate::formats::pickle::lookup::{attribute, count, get};
+use crate::formats::pickle::lookup::{attribute, count, of_state};
 use crate::formats::pickle::{Node, Pickle};
 
 use super::call::{dtype_of, numbers};
@@ -22,7 +22,7 @@ impl<'p> Walk<'p, '_> {
         if pickle.global(class).is_none_or(|class| class.name != "DTensor") {
             return false;
         }
-        let (Some(local), Some(spec)) = (get(pickle, state, "_local_tensor"), get(pickle, state, "_spec")) else {
+        let (Some(local), Some(spec)) = (of_state(pickle, state, "_local_tensor"), of_state(pickle, state, "_spec")) else {
             return false;
         };
         let part = attribute(pickle, spec, "mesh").and_then(|mesh| part(pickle, mesh));
