@@ -110,7 +110,11 @@ fn copy(part: &str) -> TempDir {
         for entry in std::fs::read_dir(from).unwrap() {
             let path = entry.unwrap().path();
             let target = to.join(path.file_name().unwrap());
-            if path.is_dir() { walk(&path, &target) } else { let _ = std::fs::copy(&path, &target).unwrap(); }
+            if path.is_dir() {
+                walk(&path, &target);
+            } else {
+                let _ = std::fs::copy(&path, &target).unwrap();
+            }
         }
     }
     let room = tempfile::tempdir().unwrap();
@@ -216,6 +220,8 @@ fn a_missing_rank_of_zero_is_named() {
     assert_eq!(first(&found).0, Id::ShardMissing);
     let found = damaged("zero/stage2", |room| std::fs::write(room.join("latest"), "global_step9").unwrap());
     assert_eq!(first(&found), (Id::ShardMissing, "global_step9/", None));
+    let found = damaged("zero/stage2", |room| std::fs::write(room.join("latest"), "../elsewhere").unwrap());
+    assert_eq!(first(&found), (Id::NameUnsafe, "latest", None));
 }
 
 #[test]

@@ -47,15 +47,14 @@ pub enum Layout {
 /// Layout, its name, and the function that reads a directory as one.
 type Row = (Layout, &'static str);
 
-const ROWS: &[Row] =
-    &[
-        (Layout::Hf, "hf"),
-        (Layout::Meta, "meta"),
-        (Layout::Dcp, "dcp"),
-        (Layout::DeepSpeed, "deepspeed"),
-        (Layout::File, "file"),
-        (Layout::Directory, "directory"),
-    ];
+const ROWS: &[Row] = &[
+    (Layout::Hf, "hf"),
+    (Layout::Meta, "meta"),
+    (Layout::Dcp, "dcp"),
+    (Layout::DeepSpeed, "deepspeed"),
+    (Layout::File, "file"),
+    (Layout::Directory, "directory"),
+];
 
 impl Layout {
     /// The name used in documents and by `--from`.

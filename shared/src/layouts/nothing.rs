@@ -6,9 +6,6 @@ use crate::facts::{Finding, Id};
 
 /// A file that only this kind of checkpoint has, by the end of its path; and the kind.
 const KINDS: &[(&str, &str)] = &[
-    (".distcp", "a checkpoint of torch.distributed (DCP)"),
-    ("_model_states.pt", "a DeepSpeed checkpoint"),
-    ("_optim_states.pt", "a DeepSpeed checkpoint"),
     ("model_optim_rng.pt", "a Megatron checkpoint"),
     ("manifest.ocdbt", "an Orbax checkpoint"),
     ("model_index.json", "a diffusion pipeline, whose folders are checkpoints of their own"),
@@ -30,7 +27,8 @@ pub(super) fn finding(checkpoint: &Checkpoint) -> Finding {
     if let Some((_, kind)) = kind {
         return Finding::new(Id::Unsupported, format!("this is {kind}, which is recognised but not read here"));
     }
-    let below = names().find_map(|name| name.rsplit_once('/').filter(|(_, own)| names::is_weights(own)));
+    let below = names()
+        .find_map(|name| name.rsplit_once('/').filter(|(_, own)| names::is_weights(own) || names::is_bookkeeping(own)));
     let message = match below {
         Some((folder, _)) => format!("nothing here holds weights; {folder} may be the folder that is meant"),
         None => "nothing here holds weights".to_owned(),

@@ -133,6 +133,9 @@ fn layout(context: &Context) -> Result<Option<Layout>> {
     let layout = Layout::from_name(name);
     match layout {
         Some(_) => Ok(layout),
-        None => Err(Usage(format!("--from {name}: no such layout; hf, meta, dcp, deepspeed, file and directory are known")).into()),
+        None => {
+            Err(Usage(format!("--from {name}: no such layout; hf, meta, dcp, deepspeed, file and directory are known"))
+                .into())
+        }
     }
 }

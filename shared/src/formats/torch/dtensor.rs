@@ -22,7 +22,8 @@ impl<'p> Walk<'p, '_> {
         if pickle.global(class).is_none_or(|class| class.name != "DTensor") {
             return false;
         }
-        let (Some(local), Some(spec)) = (of_state(pickle, state, "_local_tensor"), of_state(pickle, state, "_spec")) else {
+        let (Some(local), Some(spec)) = (of_state(pickle, state, "_local_tensor"), of_state(pickle, state, "_spec"))
+        else {
             return false;
         };
         let part = attribute(pickle, spec, "mesh").and_then(|mesh| part(pickle, mesh));

@@ -113,7 +113,8 @@ fn item(source: &dyn ReadAt, file: FileId, item: &Item) -> Result<Container, Fin
         return Err(finding.needed(format!("{length} bytes"), format!("{left} bytes")));
     }
     let part = Part::new(source, offset, length).map_err(|error| detect::unreadable(&error).at(offset))?;
-    let moved = |finding: Finding| Finding { offset: Some(finding.offset.unwrap_or(0).saturating_add(offset)), ..finding };
+    let moved =
+        |finding: Finding| Finding { offset: Some(finding.offset.unwrap_or(0).saturating_add(offset)), ..finding };
     let (_, mut container) = formats::open(&part, file).map_err(moved)?;
     container.findings = container.findings.into_iter().map(moved).collect();
     for tensor in &mut container.tensors {
@@ -123,12 +124,7 @@ fn item(source: &dyn ReadAt, file: FileId, item: &Item) -> Result<Container, Fin
 }
 
 /// Takes from an item what it was to hold.
-fn take<'m>(
-    wanted: &Wanted<'m>,
-    item: &Item,
-    mut container: Container,
-    found: &mut Found<'m>,
-) -> Result<(), Finding> {
+fn take<'m>(wanted: &Wanted<'m>, item: &Item, mut container: Container, found: &mut Found<'m>) -> Result<(), Finding> {
     // Unknown classes are no surprise in a pickled object, and a warning of thousands of items is one of none.
     let grave = |finding: &Finding| finding.severity == Severity::Error;
     found.findings.extend(container.findings.drain(..).filter(grave).map(|finding| finding.tensor(wanted.name())));

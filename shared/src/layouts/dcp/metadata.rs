@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::bytes::Cursor;
 use crate::facts::{Dtype, Finding, Id};
+use crate::formats::pickle::lookup::{attribute, count, items};
 use crate::formats::pickle::{self, Node, Pickle, Value};
 use crate::formats::torch;
-use crate::formats::pickle::lookup::{attribute, count, items};
 
 /// A tensor: dtype, sizes, and its chunks by their first indices and sizes.
 #[derive(Debug)]
@@ -102,7 +102,11 @@ fn item<'p>(pickle: &'p Pickle<'_>, key: Node, value: Node) -> Option<(&'p str, 
         _ => pickle.sequence(list).is_none_or(|list| !list.is_empty()),
     });
     let file = pickle.str(of("relative_path")?)?.to_owned();
-    Some((name, at, Item { file, offset: count(pickle, of("offset")?)?, length: count(pickle, of("length")?)?, packed }))
+    Some((
+        name,
+        at,
+        Item { file, offset: count(pickle, of("offset")?)?, length: count(pickle, of("length")?)?, packed },
+    ))
 }
 
 impl Metadata {

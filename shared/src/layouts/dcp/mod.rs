@@ -109,12 +109,12 @@ fn metadata(checkpoint: &mut Checkpoint, folder: &str) -> Option<Metadata> {
         }
         let path = checkpoint.root_file(&name)?;
         let parsed = read_small(&path, limits::PICKLE).and_then(|bytes| metadata::parse(&bytes));
-        let added = parsed.and_then(|part| match &mut joined {
-            Some(joined) => joined.merge(part),
-            None => {
-                joined = Some(part);
-                Ok(())
+        let added = parsed.and_then(|part| {
+            if let Some(joined) = &mut joined {
+                return joined.merge(part);
             }
+            joined = Some(part);
+            Ok(())
         });
         if let Err(finding) = added {
             checkpoint.findings.push(finding.in_file(name));

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use super::tree::Entry;
-use super::{Checkpoint, Weights, directory, read_small, shards};
+use super::{Checkpoint, Weights, directory, index, read_small, shards};
 use crate::facts::{FileId, Finding, Id, Severity, Tensor};
 use states::Model;
 
@@ -86,8 +86,15 @@ pub(super) fn read(mut checkpoint: Checkpoint, weights: Weights, jobs: usize) ->
     };
     let (models, optimizers) = (ranks(MODEL), ranks(OPTIMIZER));
     let split = models.iter().chain(&optimizers).any(|rank| rank.model > 0)
-        || checkpoint.files.iter().any(|entry| entry.name.strip_prefix(&folder).is_some_and(|own| own.starts_with("layer_")));
-    let refusal = if models.is_empty() {
+        || checkpoint
+            .files
+            .iter()
+            .any(|entry| entry.name.strip_prefix(&folder).is_some_and(|own| own.starts_with("layer_")));
+    let refusal = if !folder.is_empty() && !index::is_safe(&folder) {
+        let message = "the pointer to the newest step leads out of the checkpoint";
+        checkpoint.weights = PathBuf::new();
+        Some(Finding::new(Id::NameUnsafe, message).in_file(POINTERS[0]).needed("a folder inside", &folder))
+    } else if models.is_empty() {
         let message = "the folder of the step that is to be read holds no states of the model";
         Some(Finding::new(Id::ShardMissing, message).needed(format!("mp_rank_00{MODEL}"), "no such file"))
     } else if split {

@@ -3,9 +3,9 @@
 
 use crate::bytes::{Cursor, ReadAt};
 use crate::facts::Finding;
+use crate::formats::pickle::lookup::{count, get, items};
 use crate::formats::pickle::{self, Node, Pickle, Value};
 use crate::formats::torch;
-use crate::formats::pickle::lookup::{count, get, items};
 
 /// A parameter and its sizes.
 pub(super) type Named = (String, Vec<u64>);

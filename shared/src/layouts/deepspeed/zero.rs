@@ -16,6 +16,9 @@ use crate::layouts::{Checkpoint, Weights};
 /// Values by the name of the parameter.
 type Table = HashMap<String, (Recipe, Option<u32>)>;
 
+/// A file, and a byte of it.
+type Place = (FileId, u64);
+
 /// Puts the tensors of a step into the checkpoint.
 pub(super) fn weights(
     checkpoint: &mut Checkpoint,
@@ -46,8 +49,8 @@ fn joined(step: &Step, model: &Model, mut masters: Table, weights: Weights) -> V
     let mut values: Table = Table::new();
     let mut order: Vec<String> = Vec::new();
     // Where the placeholders of ZeRO-3 stand: those of one parameter stand in one place.
-    let mut places: BTreeMap<(FileId, u64), String> = BTreeMap::new();
-    let mut later: Vec<(String, Option<(FileId, u64)>, &Tensor)> = Vec::new();
+    let mut places: BTreeMap<Place, String> = BTreeMap::new();
+    let mut later: Vec<(String, Option<Place>, &Tensor)> = Vec::new();
     for tensor in &first.tensors {
         let Some(name) = tensor.name.strip_prefix("module.") else { continue };
         order.push(name.to_owned());
@@ -137,7 +140,7 @@ fn partitioned(checkpoint: &mut Checkpoint, folder: &str, step: &Step, model: &M
     complete(&step.optimizers, ranks, &first.name)?;
     let mut table = Table::new();
     if said.stage == Some(3) {
-        complete(&step.models, ranks, &step.models.first().map_or("", |file| &file.name).to_owned())?;
+        complete(&step.models, ranks, step.models.first().map_or("", |file| &file.name))?;
         stage3(step, model, ranks, &mut table)?;
     } else {
         stage2(step, model, &said.padding, &mut table)?;
@@ -204,7 +207,7 @@ fn stage2(step: &Step, model: &Model, padding: &[Vec<u64>], table: &mut Table) -
             let gap = padding.get(number).and_then(|group| group.get(place)).copied().unwrap_or(0);
             at = at.saturating_add(count).saturating_add(gap);
         }
-        if at.next_multiple_of(align.max(1)) != flat.len().next_multiple_of(align.max(1)) {
+        if at.div_ceil(align.max(1)) != flat.len().div_ceil(align.max(1)) {
             let file = step.optimizers.first().map_or("", |file| &file.name);
             let what = format!("the ranks' parts of group {number} are not as large as its parameters");
             return Err(mismatch(file, &what).needed(at, flat.len()));
