@@ -236,7 +236,7 @@ pub fn is_derived(name: &str) -> bool {
 /// The family and its tensors, a wrapper's prefix taken off if the rest is then a family's.
 fn unwrapped(checkpoint: &Checkpoint) -> Option<(Family, Vec<Tensor>)> {
     let Some((family, wrapper)) = wrapper(checkpoint) else {
-        return checkpoint.family.clone().map(|family| (family, checkpoint.tensors.clone()));
+        return checkpoint.family.clone().map(|family| (family, checkpoint.model().cloned().collect()));
     };
     let strip = |tensor: &Tensor| {
         let name = tensor.name.strip_prefix(wrapper)?.to_owned();

@@ -159,7 +159,7 @@ fn a_save_without_its_directory_was_broken_off() {
     let found = damaged("dcp/ranks", |room| {
         std::fs::rename(room.join(".metadata"), room.join(".metadata.tmp")).unwrap();
     });
-    assert_eq!(first(&found), (Id::PartialLeft, ".metadata", None));
+    assert_eq!(first(&found), (Id::ShardMissing, ".metadata", None));
     assert!(found[0].found.as_deref().unwrap().contains(".metadata.tmp"));
     let found = damaged("dcp/ranks", |room| {
         let metadata = std::fs::read(room.join(".metadata")).unwrap();

@@ -41,7 +41,7 @@ pub(super) fn read(mut checkpoint: Checkpoint, jobs: usize) -> Checkpoint {
 
 /// The family whose names these are.
 pub(super) fn by_names(checkpoint: &Checkpoint) -> Option<Family> {
-    let names = || checkpoint.tensors.iter().map(|tensor| tensor.name.as_str());
+    let names = || checkpoint.model().map(|tensor| tensor.name.as_str());
     let schemes = [Naming::Meta, Naming::Hf];
     ARCHS.iter().flat_map(|arch| schemes.map(|naming| (*arch, naming))).find_map(|(arch, naming)| {
         arch.recognises(naming, names()).then(|| Family { arch, naming, from: "names".to_owned() })

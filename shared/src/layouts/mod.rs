@@ -246,6 +246,13 @@ impl Checkpoint {
         self.files.get(file.0).map_or(0, |entry| entry.size)
     }
 
+    /// The tensors that are the model's, as far as names tell: a training state saved as one dictionary holds others.
+    pub fn model(&self) -> impl Iterator<Item = &Tensor> {
+        let keys = training::Keys::of(self);
+        let whole = self.layout == Layout::Dcp;
+        self.tensors.iter().filter(move |tensor| !(whole && keys.holds(&tensor.name)))
+    }
+
     /// The logical tensor of that name.
     pub fn tensor(&self, name: &str) -> Option<&Tensor> {
         self.tensors.iter().find(|tensor| tensor.name == name)

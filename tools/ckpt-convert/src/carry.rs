@@ -34,7 +34,8 @@ pub(crate) fn files(checkpoint: &Checkpoint, draft: &mut Draft) {
             continue;
         }
         let own = entry.name.as_str();
-        if shards.contains(own) || names::is_bookkeeping(own) || own.ends_with(".index.json") || own == "checklist.chk" {
+        if shards.contains(own) || names::is_bookkeeping(own) || own.ends_with(".index.json") || own == "checklist.chk"
+        {
             continue;
         }
         if names::is_weights(own) {

@@ -171,5 +171,6 @@ fn shift(recipe: &mut Recipe, by: u64) {
         | Op::Transpose(of, ..)
         | Op::Rows { of, .. }
         | Op::Cast(of) => shift(Arc::make_mut(of), by),
+        Op::Unpack { stored, scale, .. } => [stored, scale].into_iter().for_each(|of| shift(Arc::make_mut(of), by)),
     }
 }

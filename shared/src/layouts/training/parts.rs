@@ -109,7 +109,8 @@ impl Keys {
 
     /// The part that a name or path belongs to; `None` for what is not training state.
     pub fn part(&self, path: &str) -> Option<Part> {
-        let first = first(path);
+        // Applications of torch.distributed.checkpoint put all they save under one key, as its tutorial does.
+        let first = first(path.strip_prefix("app.").unwrap_or(path));
         if self.lone_optimizer && matches!(first, "state" | "param_groups") {
             return Some(Part::Optimizer);
         }
