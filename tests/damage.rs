@@ -141,6 +141,8 @@ fn small_files_beside_the_weights() {
         ("hf-tiny", "config.json"),
         ("hf-tiny", "model.safetensors.index.json"),
         ("tiny-llama2/mp2", "params.json"),
+        ("distcp/threads", ".metadata"),
+        ("distcp/each-rank", "__1.metadata"),
         ("safetensors/sharded", "model.safetensors.index.json"),
     ] {
         let source = ckpt_tests::folder().join("fixtures").join(folder);

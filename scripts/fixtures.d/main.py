@@ -26,7 +26,7 @@ PARTS = {
     "safetensors": safetensors_files.make,
     "safetensors-bad": safetensors_files.make_bad,
     "gguf": gguf_files.make,
-    "dcp": dcp_files.make,
+    "distcp": dcp_files.make,
     "zero": zero_files.make,
 }
 

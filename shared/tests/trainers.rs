@@ -43,11 +43,11 @@ fn hold(checkpoint: &Checkpoint, expected: &[&Value]) {
 
 #[test]
 fn chunks_of_all_kinds_join_to_what_was_cut() {
-    let table = expected("dcp");
+    let table = expected("distcp");
     for folder in ["ranks", "threads", "items", "each-rank", "safetensors", "hf-shards", "alone"] {
         let rows: Vec<&Value> = table.iter().filter(|row| row["file"] == folder).collect();
         assert!(!rows.is_empty(), "{folder}");
-        let checkpoint = open(&fixtures().join("dcp").join(folder), Weights::Master);
+        let checkpoint = open(&fixtures().join("distcp").join(folder), Weights::Master);
         assert_eq!(checkpoint.layout, Layout::Dcp, "{folder}");
         hold(&checkpoint, &rows);
     }
@@ -55,7 +55,7 @@ fn chunks_of_all_kinds_join_to_what_was_cut() {
 
 #[test]
 fn objects_of_a_state_dict_are_told() {
-    let checkpoint = open(&fixtures().join("dcp/ranks"), Weights::Master);
+    let checkpoint = open(&fixtures().join("distcp/ranks"), Weights::Master);
     let objects: Vec<_> = checkpoint.shards.iter().flat_map(|shard| &shard.objects).collect();
     let told = |path: &str| objects.iter().find(|object| object.path == path).map(|object| object.value.clone());
     assert_eq!(told("step"), Some(json!(12)));
@@ -65,9 +65,9 @@ fn objects_of_a_state_dict_are_told() {
 
 #[test]
 fn the_file_of_one_rank_is_a_shard_and_not_the_whole() {
-    let table = expected("dcp");
+    let table = expected("distcp");
     let rows: Vec<&Value> = table.iter().filter(|row| row["file"] == "dtensor/rank2.pt").collect();
-    let checkpoint = open(&fixtures().join("dcp/dtensor/rank2.pt"), Weights::Master);
+    let checkpoint = open(&fixtures().join("distcp/dtensor/rank2.pt"), Weights::Master);
     hold(&checkpoint, &rows);
     assert_eq!(checkpoint.tensor("rows").unwrap().recipe.shape, [2, 6]);
     let shard = &checkpoint.shards[0];
@@ -138,14 +138,14 @@ fn first(findings: &[Finding]) -> (Id, &str, Option<&str>) {
 
 #[test]
 fn a_lost_file_of_chunks_is_named() {
-    let found = damaged("dcp/ranks", |room| std::fs::remove_file(room.join("__2_0.distcp")).unwrap());
+    let found = damaged("distcp/ranks", |room| std::fs::remove_file(room.join("__2_0.distcp")).unwrap());
     assert_eq!(first(&found), (Id::ShardMissing, "__2_0.distcp", Some("app.model.rows")));
     assert_eq!(found.len(), 1);
 }
 
 #[test]
 fn a_cut_file_says_which_item_is_lost() {
-    let found = damaged("dcp/items", |room| {
+    let found = damaged("distcp/items", |room| {
         let file = std::fs::OpenOptions::new().write(true).open(room.join("__1_0.distcp")).unwrap();
         file.set_len(900).unwrap();
     });
@@ -156,12 +156,12 @@ fn a_cut_file_says_which_item_is_lost() {
 
 #[test]
 fn a_save_without_its_directory_was_broken_off() {
-    let found = damaged("dcp/ranks", |room| {
+    let found = damaged("distcp/ranks", |room| {
         std::fs::rename(room.join(".metadata"), room.join(".metadata.tmp")).unwrap();
     });
-    assert_eq!(first(&found), (Id::ShardMissing, ".metadata", None));
+    assert_eq!(first(&found), (Id::SaveIncomplete, ".metadata", None));
     assert!(found[0].found.as_deref().unwrap().contains(".metadata.tmp"));
-    let found = damaged("dcp/ranks", |room| {
+    let found = damaged("distcp/ranks", |room| {
         let metadata = std::fs::read(room.join(".metadata")).unwrap();
         std::fs::write(room.join(".metadata"), &metadata[..metadata.len() / 2]).unwrap();
     });
@@ -170,12 +170,12 @@ fn a_save_without_its_directory_was_broken_off() {
 
 #[test]
 fn a_rank_that_is_missing_leaves_a_hole() {
-    let found = damaged("dcp/each-rank", |room| std::fs::remove_file(room.join("__2.metadata")).unwrap());
+    let found = damaged("distcp/each-rank", |room| std::fs::remove_file(room.join("__2.metadata")).unwrap());
     assert_eq!(first(&found), (Id::ShardMissing, "__2.metadata", None));
     // Nothing says that there was a last one, but what it held is not there.
-    let found = damaged("dcp/each-rank", |room| std::fs::remove_file(room.join("__3.metadata")).unwrap());
+    let found = damaged("distcp/each-rank", |room| std::fs::remove_file(room.join("__3.metadata")).unwrap());
     assert_eq!(first(&found).0, Id::ShardMismatch);
-    let found = damaged("dcp/hf-shards", |room| {
+    let found = damaged("distcp/hf-shards", |room| {
         std::fs::remove_file(room.join("shard-00002-model-00001-of-00001.safetensors")).unwrap();
     });
     assert_eq!(first(&found).0, Id::ShardMismatch);
@@ -183,7 +183,7 @@ fn a_rank_that_is_missing_leaves_a_hole() {
 
 #[test]
 fn chunks_that_lie_on_each_other_are_found() {
-    let found = damaged("dcp/hf-shards", |room| {
+    let found = damaged("distcp/hf-shards", |room| {
         let from = room.join("shard-00002-model-00001-of-00001.safetensors");
         std::fs::copy(from, room.join("shard-00009-model-00001-of-00001.safetensors")).unwrap();
     });
@@ -194,7 +194,7 @@ fn chunks_that_lie_on_each_other_are_found() {
 #[test]
 fn an_item_of_another_save_is_not_taken() {
     // The files of two ranks exchanged: each is whole, and neither is what the directory says.
-    let found = damaged("dcp/items", |room| {
+    let found = damaged("distcp/items", |room| {
         std::fs::rename(room.join("__0_0.distcp"), room.join("x")).unwrap();
         std::fs::rename(room.join("__3_2.distcp"), room.join("__0_0.distcp")).unwrap();
         std::fs::rename(room.join("x"), room.join("__3_2.distcp")).unwrap();

@@ -17,12 +17,6 @@ const KINDS: &[(&str, &str)] = &[
 /// The finding for a checkpoint without tensors.
 pub(super) fn finding(checkpoint: &Checkpoint) -> Finding {
     let names = || checkpoint.files.iter().map(|entry| entry.name.as_str());
-    let broken_off = names().any(|name| name.ends_with(".distcp")) && !names().any(|name| name.ends_with(".metadata"));
-    if broken_off {
-        let message =
-            "torch.distributed.checkpoint writes .metadata last, and it is not there: the save was broken off";
-        return Finding::new(Id::SaveIncomplete, message).in_file(".metadata");
-    }
     let kind = KINDS.iter().find(|(end, _)| names().any(|name| name.ends_with(end)));
     if let Some((_, kind)) = kind {
         return Finding::new(Id::Unsupported, format!("this is {kind}, which is recognised but not read here"));

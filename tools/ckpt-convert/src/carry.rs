@@ -144,7 +144,9 @@ pub(crate) fn objects(checkpoint: &Checkpoint, draft: &mut Draft) {
     }
     draft.lost.extend(state.into_iter().map(|((file, key), tensors)| {
         let count = if tensors == 0 { String::new() } else { format!(", {tensors} tensors") };
-        format!("{file}: {key}: training state{count}")
+        // What several files hold in parts is no one's.
+        let place = if file.is_empty() { String::new() } else { format!("{file}: ") };
+        format!("{place}{key}: training state{count}")
     }));
 }
 

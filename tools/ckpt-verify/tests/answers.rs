@@ -16,11 +16,7 @@ use support::{Copy, FIRST, SECOND, Stored, add, edit_tensors, fixtures, set, ver
 const FOLDERS: &[(&[&str], i32, &str)] = &[
     (&["README.md"], 1, "nothing here holds weights"),
     (&["weights/model.safetensors"], 1, "nothing here holds weights; weights may be the folder that is meant"),
-    (
-        &["__0_0.distcp", ".metadata"],
-        2,
-        "this is a checkpoint of torch.distributed (DCP), which is recognised but not read here",
-    ),
+    (&["manifest.ocdbt", "_METADATA"], 2, "this is an Orbax checkpoint, which is recognised but not read here"),
 ];
 
 #[test]

@@ -170,6 +170,8 @@ fn shift(recipe: &mut Recipe, by: u64) {
         | Op::Reshape(of)
         | Op::Transpose(of, ..)
         | Op::Rows { of, .. }
+        | Op::Dequant(of)
+        | Op::Quant(of)
         | Op::Cast(of) => shift(Arc::make_mut(of), by),
         Op::Unpack { stored, scale, .. } => [stored, scale].into_iter().for_each(|of| shift(Arc::make_mut(of), by)),
     }

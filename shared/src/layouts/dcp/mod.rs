@@ -94,7 +94,7 @@ fn metadata(checkpoint: &mut Checkpoint, folder: &str) -> Option<Metadata> {
         let found = begun.map_or_else(|| "no such file".to_owned(), |begun| format!("{begun}, not renamed yet"));
         let message = "the directory of the chunks is missing: it is written last, so the save was broken off, or the \
                        copy left out what begins with a dot";
-        let finding = Finding::new(Id::ShardMissing, message).in_file(format!("{folder}{METADATA}"));
+        let finding = Finding::new(Id::SaveIncomplete, message).in_file(format!("{folder}{METADATA}"));
         checkpoint.findings.push(finding.needed(METADATA, found));
         return None;
     }

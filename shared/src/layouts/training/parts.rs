@@ -44,7 +44,7 @@ const KEYS: &[(&str, Part)] = &[
     ("rng", Part::Rng), ("rng_state", Part::Rng), ("rng_states", Part::Rng), ("random_states", Part::Rng),
     ("torch_rng_state", Part::Rng), ("cuda_rng_state", Part::Rng), ("cuda_rng_state_all", Part::Rng),
     ("scaler", Part::Other), ("grad_scaler", Part::Other), ("dataloader", Part::Other), ("sampler", Part::Other),
-    ("loops", Part::Other), ("callbacks", Part::Other),
+    ("loops", Part::Other), ("callbacks", Part::Other), ("train_state", Part::Progress),
 ];
 
 /// Files of HF Trainer, accelerate and torchtune, by the start and the end of their own names; what is between is a
@@ -109,8 +109,7 @@ impl Keys {
 
     /// The part that a name or path belongs to; `None` for what is not training state.
     pub fn part(&self, path: &str) -> Option<Part> {
-        // Applications of torch.distributed.checkpoint put all they save under one key, as its tutorial does.
-        let first = first(path.strip_prefix("app.").unwrap_or(path));
+        let first = first(path);
         if self.lone_optimizer && matches!(first, "state" | "param_groups") {
             return Some(Part::Optimizer);
         }
@@ -118,8 +117,10 @@ impl Keys {
     }
 }
 
-/// The first key of a path.
+/// The first key of a path; that below it where applications of torch.distributed.checkpoint put all they save under
+/// one, as its tutorial does.
 pub fn first(path: &str) -> &str {
+    let path = path.strip_prefix("app.").unwrap_or(path);
     path.split_once('.').map_or(path, |(first, _)| first)
 }
 
