@@ -48,6 +48,9 @@ impl Default for Moments {
     }
 }
 
+/// Numbers below have squares near the smallest that 64 bits hold with all their digits (`f64::MIN_POSITIVE`, 2.2e-308).
+const VANISHING: f64 = 1e-150;
+
 impl Moments {
     /// Smallest number; none without a finite one.
     pub fn min(&self) -> Option<f64> {
@@ -64,14 +67,21 @@ impl Moments {
         (self.finite > 0).then_some(self.mean).filter(|mean| mean.is_finite())
     }
 
-    /// Standard deviation over all finite numbers.
+    /// Standard deviation over all finite numbers; none where their squares are beyond 64 bits, at either end.
     pub fn std(&self) -> Option<f64> {
-        (self.finite > 0).then(|| (self.spread / self.finite as f64).sqrt()).filter(|std| std.is_finite())
+        let known = self.min == self.max || self.norm().is_some();
+        (self.finite > 0 && known).then(|| (self.spread / self.finite as f64).sqrt()).filter(|std| std.is_finite())
     }
 
-    /// Euclidean norm.
+    /// Euclidean norm; none where the squares are beyond 64 bits, at either end.
     pub fn norm(&self) -> Option<f64> {
-        (self.finite > 0).then(|| self.squares.sqrt()).filter(|norm| norm.is_finite())
+        (self.finite > 0 && !self.vanishes()).then(|| self.squares.sqrt()).filter(|norm| norm.is_finite())
+    }
+
+    /// Whether the squares of the numbers are too small for 64 bits, so that their sum is 0 or a few bits of itself.
+    fn vanishes(&self) -> bool {
+        let largest = self.min.abs().max(self.max.abs());
+        largest > 0.0 && largest < VANISHING
     }
 
     /// Takes in the numbers that follow (Chan, Golub and LeVeque's pairwise update of a variance).

@@ -50,8 +50,8 @@ fn check(values: &Values, dtype: Dtype, bytes: &[u8]) {
     };
     let near = |ours: Option<f64>, plain: f64| match ours {
         Some(ours) => assert!((ours / scale.max(f64::MIN_POSITIVE) - plain).abs() < 1e-7, "{ours} {plain} {dtype}"),
-        // Only squares of the largest numbers of 64 bits are beyond them.
-        None => assert!(scale > 1e150, "{dtype} {scale}"),
+        // Only squares of the largest and of the smallest numbers of 64 bits are beyond them.
+        None => assert!(!(1e-150..=1e150).contains(&scale), "{dtype} {scale}"),
     };
     near(moments.mean(), mean);
     near(moments.std(), spread(mean));
@@ -155,6 +155,25 @@ fn blocks_are_joined_alike_whatever_the_layout_and_the_threads() {
     check(seen, Dtype::Bf16, &bytes);
     let plain = scan(&reader, &[], &[&stored], false, 2, &Progress::default()).unwrap();
     assert_eq!(plain.values[0], Values { moments: Moments::default(), ..seen.clone() });
+}
+
+#[test]
+fn squares_that_vanish_give_no_figure_rather_than_zero() {
+    let figures = |numbers: &[f64]| {
+        let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+        let (_file, pool) = pool(&bytes);
+        let value = Recipe::bytes(Dtype::F64, vec![numbers.len() as u64], FILE, 0);
+        let seen = scan(&Reader::new(&pool), &[], &[&value], true, 1, &Progress::default()).unwrap();
+        let moments = seen.values[0].moments;
+        (moments.max(), moments.std(), moments.norm())
+    };
+    assert_eq!(figures(&[1e-200, -3e-200, 2e-200]), (Some(2e-200), None, None));
+    assert_eq!(figures(&[1e-200, 1e-200]), (Some(1e-200), Some(0.0), None));
+    assert_eq!(figures(&[0.0, 0.0]), (Some(0.0), Some(0.0), Some(0.0)));
+    assert_eq!(figures(&[1e200, -3e200, 2e200]), (Some(2e200), None, None));
+    let (max, std, norm) = figures(&[3e-100, -4e-100]);
+    let near = |ours: Option<f64>, plain: f64| (ours.unwrap() / plain - 1.0).abs() < 1e-12;
+    assert!(max == Some(3e-100) && near(std, 3.5e-100) && near(norm, 5e-100), "{max:?} {std:?} {norm:?}");
 }
 
 #[test]
