@@ -168,6 +168,10 @@ impl Scan {
             count = count.saturating_add(1);
             at = seen.end.saturating_sub(place.base);
         }
+        if count == PICKLES && at < source.size() {
+            let message = format!("more than {PICKLES} pickles follow each other; the rest was not judged");
+            self.say(place, Finding::new(Id::PickleIncomplete, message).at(place.base.saturating_add(at)));
+        }
     }
 
     /// Says what is wrong with a pickle.

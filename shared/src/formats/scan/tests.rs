@@ -159,6 +159,12 @@ fn the_stream_is_judged_to_its_last_byte() {
     assert_eq!(said(&broken), ["pickle-dangerous at 14", "pickle-incomplete at 20"]);
     assert_eq!(said(&system[..system.len() - 1]), ["pickle-dangerous at 14", "pickle-incomplete at 20"]);
     assert_eq!(said(b"\x80\x02X\xff\0\0\0ab"), ["pickle-incomplete at 2"]);
+    // More than anyone writes.
+    let many = [b"N.".repeat(100_000), system.clone()].concat();
+    assert_eq!(
+        said(&[b"\x80\x02".as_slice(), &many].concat()),
+        ["pickle-trailing at 4", "pickle-incomplete at 200002"]
+    );
     // Longer than what is read at first.
     let long = [b"\x80\x02X\0\0\x10\0".as_slice(), &vec![b'a'; 1 << 20], b"0cos\nsystem\n)R."].concat();
     assert_eq!(said(&long), ["pickle-dangerous at 1048584"]);
