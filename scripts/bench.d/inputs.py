@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
-MAKERS = [HERE / "inputs.py", HERE / "llama_files.py", HERE / "sparse_headers.py", HERE.parent / "fixtures.d" / "llama.py"]
+MAKERS = [HERE / "inputs.py", HERE / "llama_files.py", HERE / "sparse_headers.py", HERE / "many_members.py", HERE.parent / "fixtures.d" / "llama.py"]
 GB = 10**9
 
 
@@ -95,6 +95,17 @@ class Inputs:
         """The tensors of Llama 3.2 1B in one safetensors file."""
         shape = "quick" if self.quick else "1B"
         return self.make("one-file", 2.5 * GB, "llama_files.py", shape, "safetensors") / "model.safetensors"
+
+    def halves(self):
+        """Weights of 4 GB in two safetensors files with their index."""
+        return self.make("halves", 4.5 * GB, "llama_files.py", "quick" if self.quick else "2B", "halves")
+
+    # Members of the archive that `members` makes.
+    MEMBERS = 70_000
+
+    def members(self):
+        """A checkpoint of very many tiny tensors, as torch.save writes one."""
+        return self.make("members", 0.1 * GB, "many_members.py", str(self.MEMBERS)) / "many.pth"
 
     def headers(self):
         """The headers of a trillion parameters; the data is a hole."""

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Makes a checkpoint of random numbers in the shape of a Llama 3.2: llama_files.py SHAPE meta|safetensors OUT
+"""Makes a checkpoint of random numbers in the shape of a Llama 3.2: llama_files.py SHAPE meta|safetensors|halves OUT
 
 As Meta ships it: consolidated.00.pth with the tied head stored a second time, params.json, Meta's own tokenizer.model.
-As one safetensors file: the tensors of Hugging Face's form, the head left out. Needs torch: the oracle's base has it.
+As one safetensors file: the tensors of Hugging Face's form, the head left out; as halves: the same in two files. Needs torch: the oracle's base has it.
 """
 
 import importlib.util
@@ -30,6 +30,8 @@ COMMON = {
 SHAPES = {
     "1B": (COMMON | {"dim": 2048, "n_layers": 16, "n_heads": 32, "ffn_dim_multiplier": 1.5}, 8192),
     "3B": (COMMON | {"dim": 3072, "n_layers": 28, "n_heads": 24, "ffn_dim_multiplier": 1.0}, 8192),
+    # Of no model: 4 GB of weights.
+    "2B": (COMMON | {"dim": 2048, "n_layers": 32, "n_heads": 32, "ffn_dim_multiplier": 1.5}, 8192),
     # Small ones, to try the bench itself: the vocabulary is most of them.
     "quick": (COMMON | {"dim": 256, "n_layers": 2, "n_heads": 8, "ffn_dim_multiplier": 1.5}, 1024),
     "quick-larger": (COMMON | {"dim": 512, "n_layers": 4, "n_heads": 16, "ffn_dim_multiplier": 1.5}, 2048),
@@ -68,15 +70,34 @@ def hf_name(name):
     return f"model.layers.{number}.{HF[stem]}.weight"
 
 
+def save_halves(named, out):
+    """Two shards with as many bytes each, but for a tensor, and their index."""
+    total = sum(tensor.nbytes for tensor in named.values())
+    shards, before = ({}, {}), 0
+    for name, tensor in named.items():
+        shards[2 * before >= total][name] = tensor
+        before += tensor.nbytes
+    places = {}
+    for number, shard in enumerate(shards, 1):
+        file = f"model-{number:05}-of-00002.safetensors"
+        safetensors.torch.save_file(shard, out / file, metadata={"format": "pt"})
+        places |= {name: file for name in shard}
+    index = {"metadata": {"total_size": total}, "weight_map": places}
+    (out / "model.safetensors.index.json").write_text(json.dumps(index) + "\n")
+
+
 def main():
     shape, form, out = sys.argv[1:]
     params, width = SHAPES[shape]
     out = pathlib.Path(out)
     out.mkdir(parents=True)
     weights = random_weights(params, width)
+    named = {hf_name(name): tensor for name, tensor in weights.items()}
     if form == "safetensors":
-        named = {hf_name(name): tensor for name, tensor in weights.items()}
         safetensors.torch.save_file(named, out / "model.safetensors", metadata={"format": "pt"})
+        return
+    if form == "halves":
+        save_halves(named, out)
         return
     weights["output.weight"] = weights["tok_embeddings.weight"].clone()
     torch.save(weights, out / "consolidated.00.pth")

@@ -5,7 +5,7 @@ import signal
 import sys
 import traceback
 
-PARTS = ["convert", "memory", "transformers", "hash", "inspect", "verify"]
+PARTS = ["convert", "memory", "transformers", "hash", "manifests", "inspect", "verify", "deep", "pickles"]
 
 
 def arguments():
@@ -33,6 +33,7 @@ def main():
     # Imported once the options are right: what follows wants the tools and the oracle.
     import parts
     import table
+    import trust
     from inputs import Failure, Inputs
 
     # An orderly exit removes what was written.
@@ -42,7 +43,8 @@ def main():
         inputs = Inputs(wanted.quick)
         try:
             chosen = [name for name in PARTS if name in (wanted.only or PARTS)]
-            rows = [row for name in chosen for row in parts.PARTS[name](inputs, wanted.runs)]
+            every = parts.PARTS | trust.PARTS
+            rows = [row for name in chosen for row in every[name](inputs, wanted.runs)]
         finally:
             inputs.clean(wanted.keep)
         if wanted.quick:

@@ -205,15 +205,6 @@ def inspect(inputs, runs):
     ]
 
 
-def verify(inputs, runs):
-    headers = inputs.headers()
-    # Headers without data are no sound model, so "no" is an answer too; "could not tell" is not.
-    full, said = short(tool("verify", headers), max(runs, 10), codes=(0, 1))
-    if document(said)["status"] == "error":
-        raise Failure(f"ckpt-verify could not tell: {said[:2000]}")
-    return [Row(f"`ckpt-verify`, structure of those {shards(headers)} shards", seconds(full))]
-
-
 def shards(headers):
     return len(list(headers.glob("*.safetensors")))
 
@@ -224,5 +215,4 @@ PARTS = {
     "transformers": transformers,
     "hash": digests,
     "inspect": inspect,
-    "verify": verify,
 }

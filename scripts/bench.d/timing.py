@@ -49,8 +49,8 @@ def finish(command):
     return subprocess.CompletedProcess(command, child.returncode, out, err)
 
 
-def measure(command, sync=False):
-    """Runs it once; with `sync`, until what it wrote is on the disk.
+def measure(command, sync=False, codes=(0,)):
+    """Runs it once, to one of these exit codes; with `sync`, until what it wrote is on the disk.
 
     GNU time measures the memory: a child of this process would be charged with the memory of the fork before it became
     another program.
@@ -66,7 +66,7 @@ def measure(command, sync=False):
         if sync:
             os.sync()
         seconds = time.perf_counter() - begun
-        if done.returncode:
+        if done.returncode not in codes:
             raise Failure(f"exit {done.returncode} from {' '.join(command)}\n{done.stderr}{done.stdout[-2000:]}")
         kib = int(pathlib.Path(report).read_text().splitlines()[-1])
     return Run(seconds, kib * 1024, done.stdout)
