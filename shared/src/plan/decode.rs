@@ -3,6 +3,7 @@
     clippy::arithmetic_side_effects,
     clippy::as_conversions,
     clippy::cast_precision_loss,
+    clippy::inline_always,
     reason = "numeric kernels; 64-bit integers are rounded"
 )]
 
@@ -37,6 +38,7 @@ impl Number for f64 {
 
 /// Lets `visit` work with the numbers of a dtype; none for a dtype without numbers of its own: complex, of less than
 /// a byte an element, or with a scale that stands elsewhere.
+#[inline(always)]
 pub(super) fn decoder<V: Visit>(dtype: Dtype, visit: V) -> Option<V::Output> {
     let out = match dtype {
         Dtype::F64 => visit.visit(f64::from_le_bytes),
@@ -79,6 +81,7 @@ impl Visit for All<'_> {
 
 /// A half-precision number without a branch a vector could not take: its bits where a single-precision number has
 /// them, the difference of the exponents' biases made good by a multiplication, which is exact.
+#[inline(always)]
 fn half(bits: u16) -> f32 {
     let bits = u32::from(bits);
     let (sign, magnitude) = ((bits & 0x8000) << 16, (bits & 0x7fff) << 13);
@@ -91,6 +94,7 @@ fn half(bits: u16) -> f32 {
 }
 
 /// A number of eight bits with that many of mantissa and that bias, unless it is NaN; by the same trick.
+#[inline(always)]
 fn byte(bits: u8, mantissa: u32, bias: u32, nan: bool) -> f32 {
     let magnitude = f32::from_bits(u32::from(bits & 0x7f) << (23 - mantissa)) * f32::from_bits((254 - bias) << 23);
     let value = f32::from_bits(magnitude.to_bits() | u32::from(bits & 0x80) << 24);
@@ -98,6 +102,7 @@ fn byte(bits: u8, mantissa: u32, bias: u32, nan: bool) -> f32 {
 }
 
 /// A power of two: nothing but an exponent, with a bias of 127.
+#[inline(always)]
 fn scale(bits: u8) -> f64 {
     let value = f64::from_bits((u64::from(bits) + 1023 - 127) << 52);
     if bits == 0xff { f64::NAN } else { value }

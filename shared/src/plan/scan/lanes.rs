@@ -1,12 +1,13 @@
 //! What is odd about numbers can be seen in their bit patterns: kernels over pages of equally wide numbers.
 //!
 //! Every loop here is free of branches and of dependencies between its steps, so that the compiler makes vector
-//! instructions of it on any processor.
+//! instructions of it: of the widest that the processor has, where it is inlined into a function made for those.
 #![expect(
     clippy::arithmetic_side_effects,
     clippy::as_conversions,
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,
+    clippy::inline_always,
     reason = "kernels over bit patterns: widths are those of the patterns"
 )]
 
@@ -122,6 +123,7 @@ impl Lane {
     }
 
     /// Looks at a page: whole numbers, at most [`PAGE`] bytes of them.
+    #[inline(always)]
     pub(super) fn page(&self, bytes: &[u8], first: u64) -> Page {
         match self.width {
             2 => self.page16(bytes.as_chunks().0, first as u16),
@@ -146,6 +148,7 @@ impl Lane {
         self.checked && magnitude.wrapping_sub(self.limit) <= self.span
     }
 
+    #[inline(always)]
     fn page8(&self, numbers: &[u8], first: u8) -> Page {
         let (mask, limit, span) = (self.magnitude as u8, self.limit as u8, self.span as u8);
         let (mut bits, mut odd, mut differs) = (0u8, 0u8, 0u8);
@@ -169,7 +172,8 @@ impl Lane {
 macro_rules! kernels {
     ($($name:ident $unsigned:ident $signed:ident $bytes:literal;)*) => {
         impl Lane {
-            $(fn $name(&self, numbers: &[[u8; $bytes]], first: $unsigned) -> Page {
+            $(#[inline(always)]
+            fn $name(&self, numbers: &[[u8; $bytes]], first: $unsigned) -> Page {
                 let mask = self.magnitude as $unsigned;
                 let normal = self.normal as $signed;
                 let carry = ($unsigned::MAX / 2 + 1).wrapping_sub(self.limit as $unsigned);

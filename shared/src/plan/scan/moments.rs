@@ -107,6 +107,7 @@ impl Moments {
 
     /// The moments of a page of numbers of `dtype`; `odd` says that some of them may not be finite. None for a
     /// dtype without numbers of its own.
+    #[inline(always)]
     pub(super) fn of(dtype: Dtype, bytes: &[u8], odd: bool) -> Option<Moments> {
         decoder(dtype, Page(bytes, odd))
     }
@@ -118,6 +119,7 @@ struct Page<'a>(&'a [u8], bool);
 impl Visit for Page<'_> {
     type Output = Moments;
 
+    #[inline(always)]
     fn visit<const N: usize, T: Number>(self, decode: impl Fn([u8; N]) -> T) -> Moments {
         let numbers = self.0.as_chunks::<N>().0;
         if !self.1 {
@@ -130,6 +132,7 @@ impl Visit for Page<'_> {
 
 /// Every number is added to the sums of its lane, and the lanes are joined in their order. Numbers are made a stretch at
 /// a time before that, in a loop of its own that the compiler makes vector instructions of.
+#[inline(always)]
 fn page<const N: usize, T: Number>(numbers: &[[u8; N]], decode: impl Fn([u8; N]) -> T) -> Moments {
     if numbers.is_empty() {
         return Moments::default();

@@ -1,6 +1,7 @@
 //! What one thread sees of a stretch of bytes, and how stretches are joined in their order.
+#![expect(clippy::inline_always, reason = "what is not inlined is not compiled for wider vectors")]
 
-use super::lanes::{Lane, PAGE};
+use super::lanes::{Lane, PAGE, Page};
 use super::moments::{BLOCK, Moments};
 use super::zeros::ZeroRuns;
 use super::{Odd, Values};
@@ -9,6 +10,8 @@ use crate::facts::Dtype;
 
 /// Looks at the bytes of a value, or of a part of it that begins at a multiple of [`BLOCK`] elements.
 pub(super) struct Scanner {
+    /// The widest instructions of this processor.
+    simd: pulp::Arch,
     dtype: Dtype,
     lane: Lane,
     /// Elements of a page, where moments are wanted.
@@ -38,7 +41,8 @@ pub(super) struct Seen {
 impl Scanner {
     pub(super) fn new(dtype: Dtype, moments: bool) -> Scanner {
         let left = BLOCK;
-        Scanner { dtype, lane: Lane::of(dtype), moments, left, block: Moments::default(), seen: Seen::default() }
+        let (simd, lane) = (pulp::Arch::new(), Lane::of(dtype));
+        Scanner { simd, dtype, lane, moments, left, block: Moments::default(), seen: Seen::default() }
     }
 
     /// Takes in the next bytes: whole pages, unless they are the last.
@@ -53,7 +57,7 @@ impl Scanner {
         if seen.numbers == 0 {
             seen.first = self.lane.first(bytes);
         }
-        let page = self.lane.page(bytes, seen.first);
+        let page = self.simd.dispatch(Look { lane: &self.lane, bytes, first: seen.first });
         if page.odd {
             let (before, nan, infinite) = (seen.numbers, &mut seen.nan, &mut seen.infinite);
             self.lane.odd(bytes, |place, is_infinite| {
@@ -68,7 +72,7 @@ impl Scanner {
         let numbers = to_u64(bytes.len()).checked_div(self.lane.width).unwrap_or(0);
         seen.numbers = seen.numbers.saturating_add(numbers);
         if self.moments {
-            if let Some(moments) = Moments::of(self.dtype, bytes, page.odd) {
+            if let Some(moments) = self.simd.dispatch(Measure { dtype: self.dtype, bytes, odd: page.odd }) {
                 self.block.join(&moments);
             }
             // A page never crosses a block: both are powers of two.
@@ -87,6 +91,37 @@ impl Scanner {
     pub(super) fn finish(mut self) -> Seen {
         self.close();
         self.seen
+    }
+}
+
+/// The kernels as what `pulp` compiles for each set of vector instructions. A closure would do, were it always inlined.
+struct Look<'a> {
+    lane: &'a Lane,
+    bytes: &'a [u8],
+    first: u64,
+}
+
+impl pulp::WithSimd for Look<'_> {
+    type Output = Page;
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) -> Page {
+        self.lane.page(self.bytes, self.first)
+    }
+}
+
+struct Measure<'a> {
+    dtype: Dtype,
+    bytes: &'a [u8],
+    odd: bool,
+}
+
+impl pulp::WithSimd for Measure<'_> {
+    type Output = Option<Moments>;
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) -> Option<Moments> {
+        Moments::of(self.dtype, self.bytes, self.odd)
     }
 }
 
