@@ -88,24 +88,31 @@ fn family(checkpoint: &Checkpoint) -> Option<Family> {
     (is_llama && nearly).then(|| Family { arch: &llama::LLAMA, naming: Naming::Meta, from: from(String::new()) })
 }
 
+/// What stands before every name where a training loop saved the model in a dictionary of its own; mostly nothing.
+fn wrapper(tensors: &[Tensor]) -> &str {
+    tensors.iter().find_map(|tensor| tensor.name.strip_suffix("tok_embeddings.weight")).unwrap_or("")
+}
+
 /// How many ranks there should be follows from a tensor that is split by columns: its rows are whole everywhere.
 ///
 /// A params.json of another width than the norm's is that of another model, and says nothing about ranks.
 fn missing_ranks(checkpoint: &mut Checkpoint, found: usize) {
-    let width = checkpoint.tensor("norm.weight").and_then(|tensor| tensor.recipe.shape.first().copied());
+    let wrapper = wrapper(&checkpoint.tensors);
+    let width =
+        checkpoint.tensor(&format!("{wrapper}norm.weight")).and_then(|tensor| tensor.recipe.shape.first().copied());
     let dim = params(checkpoint).and_then(|params| params.get("dim")?.as_u64());
     if let (Some(width), Some(dim)) = (width, dim)
         && width != dim
     {
         let message = "params.json speaks of a model of another width than the weights";
-        let finding = Finding::new(Id::ConfigShape, message).tensor("norm.weight").needed(dim, width);
+        let finding = Finding::new(Id::ConfigShape, message).tensor(format!("{wrapper}norm.weight")).needed(dim, width);
         checkpoint.findings.push(finding.in_file(format!("{}params.json", checkpoint.weights.display())));
         return;
     }
     let wanted = params(checkpoint).and_then(|params| {
         let (dim, heads) = (params.get("dim")?.as_u64()?, params.get("n_heads")?.as_u64()?);
         let head_dim = params.get("head_dim").and_then(Value::as_u64).or(dim.checked_div(heads))?;
-        let joined = checkpoint.tensor("layers.0.attention.wo.weight")?;
+        let joined = checkpoint.tensor(&format!("{wrapper}layers.0.attention.wo.weight"))?;
         let held = joined.recipe.shape.get(1)?.checked_div(to_u64(found))?;
         heads.checked_mul(head_dim)?.checked_div(held)
     });
@@ -127,6 +134,8 @@ fn missing_ranks(checkpoint: &mut Checkpoint, found: usize) {
 /// Joins the tables of the ranks into one.
 struct Join {
     arch: &'static Arch,
+    /// What stands before every name.
+    wrapper: String,
     ranks: u64,
     /// Width of the residual stream, from a norm that every rank holds whole.
     dim: Option<u64>,
@@ -137,8 +146,11 @@ struct Join {
 impl Join {
     fn new(checkpoint: &Checkpoint, tables: &[Vec<Tensor>]) -> Join {
         let ranks = to_u64(tables.len());
+        let first = tables.first().map_or(&[][..], Vec::as_slice);
+        let wrapper = wrapper(first).to_owned();
         let shape = |name: &str| {
-            tables.first()?.iter().find(|tensor| tensor.name == name).map(|tensor| tensor.recipe.shape.as_slice())
+            let is_named = |tensor: &&Tensor| tensor.name.strip_prefix(&wrapper) == Some(name);
+            first.iter().find(is_named).map(|tensor| tensor.recipe.shape.as_slice())
         };
         let dim = shape("norm.weight").and_then(|shape| shape.first().copied());
         // PROTOCOL §3 (d): r = MP x wk.rows / head_dim / n_kv_heads.
@@ -150,7 +162,8 @@ impl Join {
             ranks.checked_mul(rows)?.checked_div(head_dim)?.checked_div(kv_heads)
         });
         let whole = |repeated: &u64| *repeated > 1 && ranks.is_multiple_of(*repeated);
-        Join { arch: &llama::LLAMA, ranks, dim, repeated: repeated.filter(whole).unwrap_or(1) }
+        let repeated = repeated.filter(whole).unwrap_or(1);
+        Join { arch: &llama::LLAMA, ranks, dim, repeated, wrapper }
     }
 
     fn run(&self, checkpoint: &mut Checkpoint, tables: Vec<Vec<Tensor>>) {
@@ -182,7 +195,8 @@ impl Join {
             return Err(mismatch("only some ranks hold this tensor".to_owned())
                 .needed(format!("{} ranks", self.ranks), format!("ranks {held:?}")));
         }
-        let row = self.arch.find(Naming::Meta, name).map(|found| found.row);
+        let own = name.strip_prefix(&self.wrapper).unwrap_or(name);
+        let row = self.arch.find(Naming::Meta, own).map(|found| found.row);
         let first = parts.first().map(|(_, tensor)| tensor.recipe.clone()).ok_or_else(|| mismatch(String::new()))?;
         let axis = match row.map_or(Split::Replicated, |row| row.split) {
             Split::Rows => Some(0),

@@ -35,6 +35,9 @@ pub(crate) fn run(options: &Options, document: &mut Document, context: &Context)
         Some(out) => target::one_file(out, options.kind(), several)?,
         None => None,
     };
+    if let (Some(out), true) = (&out, options.dry_run) {
+        target::admits(out, &path, options.force)?;
+    }
     let job = Job { options, context, checkpoint: &checkpoint, reader: &reader, one_file };
     let mut draft = kinds::draft(&job)?;
     crate::carry::outside(&outside, &mut draft);

@@ -101,6 +101,19 @@ pub(crate) fn apart(target: &Path, source: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Says no to a target that cannot be made: it exists, or lies inside the source or around it.
+///
+/// # Errors
+/// The refusal; a source or a folder that cannot be found.
+pub(crate) fn admits(target: &Path, source: &Path, force: bool) -> Result<()> {
+    apart(target, source)?;
+    if target.symlink_metadata().is_ok() && !force {
+        let message = format!("the target {} exists", target.display());
+        return refuse(message, "choose another with --out, or replace it whole with --force");
+    }
+    Ok(())
+}
+
 /// A target being written. Dropped before [`Target::finish`], it leaves nothing.
 pub(crate) struct Target {
     target: PathBuf,
@@ -116,22 +129,17 @@ impl Target {
     /// # Errors
     /// If the target exists, lies inside the source or around it, or another conversion is writing it.
     pub(crate) fn begin(target: &Path, source: &Path, force: bool) -> Result<Target> {
-        apart(target, source)?;
+        admits(target, source, force)?;
         let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let name = target.file_name().unwrap_or_default();
         fs::create_dir_all(parent).with_context(|| format!("cannot make the folder {}", parent.display()))?;
         let place = parent.canonicalize().with_context(|| format!("cannot use the folder {}", parent.display()))?;
         let here = place.join(name);
         let partial = working(&here);
-        let exists = |here: &Path| here.symlink_metadata().is_ok();
-        if exists(&here) && !force {
-            let message = format!("the target {} exists", target.display());
-            return refuse(message, "choose another with --out, or replace it whole with --force");
-        }
         let lock = claim(&partial)?;
         let begun = Target { target: here, partial, force, lock: Some(lock) };
         restore(&begun.target);
-        if exists(&begun.target) && !force {
+        if begun.target.symlink_metadata().is_ok() && !force {
             let message = format!("the target {} exists: it was brought back", target.display());
             return refuse(message, "a conversion was killed while it replaced it; use --force again");
         }

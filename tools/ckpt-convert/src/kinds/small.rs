@@ -316,7 +316,12 @@ pub(super) fn meta(job: &Job<'_>, facts: &ModelFacts, ranks: u64, draft: &mut Dr
     let same_heads = number("n_kv_heads").or_else(|| number("n_heads")) == Some(kv_heads);
     match path {
         Some(path) if same_heads && job.options.assume.is_empty() => {
-            draft.files.insert("params.json".to_owned(), Content::Copied(path));
+            // Meta's own code reads its keys on top of the file and nowhere else.
+            let whole = checkpoint.config.as_ref().map(|config| &config.value);
+            match checkpoint.params().filter(|params| Some(*params) != whole) {
+                Some(inner) => draft.make("params.json", format!("{inner}\n").into_bytes()),
+                None => drop(draft.files.insert("params.json".to_owned(), Content::Copied(path))),
+            }
         }
         _ => {
             let facts = ModelFacts { kv_heads, ..facts.clone() };
