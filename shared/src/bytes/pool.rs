@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::source::Stamp;
 use super::{Care, FileSource, ReadAt};
-use crate::facts::FileId;
+use crate::facts::{FileId, Finding, Id};
 
 /// Files kept open: well below the 1024 descriptors a process has by default.
 const OPEN: usize = 256;
@@ -94,11 +94,33 @@ impl Pool {
         self.get(file)?.read_exact_at(buffer, offset)
     }
 
-    /// The first file that is no longer what it was when it was first opened: shorter, longer, written to, replaced
-    /// or gone. What was read of it may be a mixture.
-    pub fn changed(&self) -> Option<FileId> {
+    /// Holds every file that was opened against what it was when it was first opened.
+    ///
+    /// # Errors
+    /// A finding `file-changed` that names the first one that is shorter, longer, written to, replaced or gone: what was
+    /// read of it may be a mixture.
+    pub fn unchanged(&self) -> Result<(), Finding> {
+        self.unchanged_among(|_| true)
+    }
+
+    /// The same, of those files that count.
+    ///
+    /// # Errors
+    /// As [`Pool::unchanged`].
+    pub fn unchanged_among(&self, counts: impl Fn(FileId) -> bool) -> Result<(), Finding> {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let now = |file: &FileId| std::fs::metadata(self.paths.get(file.0)?).ok().map(|data| Stamp::of(&data));
-        open.stamps.iter().find(|(file, stamp)| now(file).as_ref() != Some(*stamp)).map(|(file, _)| *file)
+        let mut stamps = open.stamps.iter().filter(|(file, _)| counts(**file));
+        let Some((file, was)) = stamps.find(|(file, stamp)| now(file).as_ref() != Some(*stamp)) else {
+            return Ok(());
+        };
+        let message = match now(file) {
+            None => "the file went away while it was being read",
+            Some(is) if is.size < was.size => "the file became shorter while it was being read",
+            Some(is) if is.size > was.size => "the file became longer while it was being read",
+            Some(is) if is.inode != was.inode => "the file was replaced while it was being read",
+            Some(_) => "the file was written to while it was being read",
+        };
+        Err(Finding::new(Id::FileChanged, message).in_file(self.name(*file)))
     }
 }

@@ -35,8 +35,8 @@ pub trait ReadAt: Send + Sync {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
     device: u64,
-    inode: u64,
-    size: u64,
+    pub(super) inode: u64,
+    pub(super) size: u64,
     modified: (i64, i64),
 }
 

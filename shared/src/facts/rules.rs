@@ -105,6 +105,9 @@ rules! {
     ZipLeading            "zip-leading"             Error   Structure "bytes stand before a zip's first member, which torch refuses";
     ZipCrc                "zip-crc"                 Error   Deep      "a zip member does not have the CRC-32 recorded for it";
     TorchRecordMissing    "torch-record-missing"    Error   Structure "a torch file lacks a record that its pickle needs";
+    TorchStrayMember      "torch-stray-member"      Error   Structure "a member of a torch file is in another folder than the rest, and torch refuses the file";
+    TorchDescription      "torch-description"       Error   Structure "what a torch file says of itself is nothing that torch reads";
+    TorchProtocol         "torch-protocol"          Note    Structure "a torch file's pickle is of a protocol that torch reads only when it may run it";
     TorchStorageShort     "torch-storage-short"     Error   Structure "a storage record is smaller than its tensors need";
     TorchStorageLong      "torch-storage-long"      Error   Structure "a storage record is larger than the pickle says, and torch loads it only when it maps the file";
     TorchByteorder        "torch-byteorder"         Warning Structure "a torch file is big-endian, which torch itself reads wrongly for newer dtypes";

@@ -14,7 +14,7 @@ mod shards;
 pub mod training;
 mod tree;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -186,6 +186,16 @@ impl Checkpoint {
     /// The first finding that says the checkpoint is damaged, if there is one. Only verify goes on with such a one.
     pub fn damage(&self) -> Option<&Finding> {
         self.findings.iter().find(|finding| finding.severity == Severity::Error)
+    }
+
+    /// Holds the weight files against what they were when they were opened. What else lies there, a log of the training
+    /// say, may be written to meanwhile.
+    ///
+    /// # Errors
+    /// As [`Pool::unchanged`].
+    pub fn unchanged(&self) -> Result<(), Finding> {
+        let weights: BTreeSet<FileId> = self.shards.iter().map(|shard| shard.file).collect();
+        self.pool.unchanged_among(|file| weights.contains(&file))
     }
 
     /// The file of that relative path.

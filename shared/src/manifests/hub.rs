@@ -105,6 +105,14 @@ fn download(folder: &Path, manifest: &mut Manifest) -> Result<()> {
     Ok(())
 }
 
+/// Downloads into a folder that were not finished: what the hub's client keeps below `.cache/huggingface` until a file is
+/// whole, by their relative names, sorted. Empty where there is no such folder, or none that can be listed.
+pub fn unfinished(folder: &Path) -> Vec<String> {
+    let files = walk(&folder.join(METADATA)).unwrap_or_default();
+    let unfinished = files.into_iter().filter(|(_, path)| path.extension() == Some(OsStr::new("incomplete")));
+    unfinished.map(|(name, _)| format!("{METADATA}/{name}")).collect()
+}
+
 /// The entry of a file with that entity tag; none if the tag is no digest.
 fn entry(path: &str, tag: &str) -> Option<FileEntry> {
     let algorithm = [Algorithm::Sha256, Algorithm::GitBlob].into_iter().find(|kind| kind.digits() == tag.len())?;

@@ -122,11 +122,7 @@ fn write(job: &Job<'_>, draft: &mut Draft, out: &Path) -> Result<Vec<Written>> {
         let message = format!("{overflowed} finite values are too large for the dtype and would become infinite");
         return refuse(message, "choose another --dtype, or accept it with --allow-overflow");
     }
-    if let Some(file) = job.checkpoint.pool.changed() {
-        let message = "the file changed while it was being converted";
-        let finding = Finding::new(Id::FileChanged, message);
-        return Err(finding.in_file(job.checkpoint.pool.name(file)).into());
-    }
+    job.checkpoint.pool.unchanged()?;
     target::prove(&folder, &draft.weights, job.reader, options.verify, jobs, progress)?;
     if draft.checklist {
         let weights = draft.weights.iter().map(|weights| weights.name.clone());

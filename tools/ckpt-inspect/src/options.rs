@@ -111,6 +111,7 @@ impl Options {
             }
             inspect.diff = Some(diff);
         }
+        let damage = damage.or_else(|| checkpoint.unchanged().err());
         // What could be read is told even of what is damaged.
         document.inspect = Some(inspect.into());
         let Some(damage) = damage else { return Ok(status) };

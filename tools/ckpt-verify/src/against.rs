@@ -71,6 +71,8 @@ pub(crate) fn check(mut ours: Checkpoint, other: &Path, tolerance: Option<f64>, 
         let values = ((&ours_reader, &a.recipe), (&theirs_reader, &b.recipe));
         Differ::find(values.0, values.1, tolerance, &context.progress).with_context(|| a.name.clone())
     })?;
+    ours.pool.unchanged()?;
+    theirs.pool.unchanged().with_context(|| shown.to_string())?;
     let mut compared = Vec::new();
     for ((tensor, _), differ) in pairs.iter().zip(differ) {
         compared.extend(differ.told(&tensor.name));

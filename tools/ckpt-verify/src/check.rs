@@ -127,6 +127,7 @@ pub(crate) fn one(options: &Options, document: &mut Document, context: &Context)
     if let (Some(file), None) = (&options.manifest, &could_not_tell) {
         findings.extend(manifest::check(&mut checkpoint, file, context)?);
     }
+    let could_not_tell = could_not_tell.or_else(|| checkpoint.unchanged().err());
     if let (Some(other), None) = (&options.against, &could_not_tell) {
         let told = against::check(checkpoint, other, options.tolerance, context)?;
         findings.extend(told.findings);

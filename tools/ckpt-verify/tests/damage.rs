@@ -374,6 +374,7 @@ const FILES: &[(&str, &str)] = &[
     ("torch/odd/long_storage.pt", "torch-storage-long"),
     ("torch/legacy.pt", "torch-legacy"),
     ("torch/odd/big_endian.pt", "torch-byteorder"),
+    ("torch/protocol4.pt", "torch-protocol"),
     ("torch/odd/deflated.pt", "zip-compressed"),
     ("torch/odd/trailing_bytes.pt", "zip-invalid"),
     ("torch/unknown_classes.pt", "pickle-unknown-class"),

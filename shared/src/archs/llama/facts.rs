@@ -67,6 +67,21 @@ impl RopeScaling {
     pub fn llama3(factor: f64) -> RopeScaling {
         RopeScaling { factor, low_freq_factor: 1.0, high_freq_factor: 4.0, original_max_position_embeddings: 8192 }
     }
+
+    /// What it divides rotary frequency `number` of a head of `head_dim` elements by: nothing (1) for waves that are short
+    /// against the original context, the whole factor for long ones, a blend between.
+    pub fn divisor(&self, theta: f64, head_dim: u32, number: u32) -> f64 {
+        let context = u32::try_from(self.original_max_position_embeddings).map_or(f64::INFINITY, f64::from);
+        let wave = std::f64::consts::TAU * theta.powf(2.0 * f64::from(number) / f64::from(head_dim));
+        if wave < context / self.high_freq_factor {
+            return 1.0;
+        }
+        if wave > context / self.low_freq_factor {
+            return self.factor;
+        }
+        let smooth = (context / wave - self.low_freq_factor) / (self.high_freq_factor - self.low_freq_factor);
+        1.0 / ((1.0 - smooth) / self.factor + smooth)
+    }
 }
 
 /// Everything the small files need to know. Counts are of the whole model, all shards joined and replicated

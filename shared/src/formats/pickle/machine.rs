@@ -222,8 +222,13 @@ impl<'a> Machine<'a> {
                     0x8c => u64::from(cursor.u8()?),
                     _ => cursor.u64()?,
                 };
-                let value = String::from_utf8_lossy(cursor.take(count)?);
-                self.push(Value::Str(value))?;
+                let bytes = cursor.take(count)?;
+                match text::encoding(bytes) {
+                    text::Encoding::Utf8 => {}
+                    text::Encoding::Surrogates => drop(self.pickle.surrogates.get_or_insert(at)),
+                    text::Encoding::Neither => drop(self.pickle.garbled.get_or_insert(at)),
+                }
+                self.push(Value::Str(String::from_utf8_lossy(bytes)))?;
             }
             // BINBYTES, SHORT_BINBYTES, BINBYTES8, BYTEARRAY8
             b'B' | b'C' | 0x8e | 0x96 => {

@@ -137,6 +137,10 @@ pub struct Pickle<'a> {
     pub protocol: u8,
     /// Frames that the opcodes do not respect: byte of the file at which an opcode reaches over a frame's end.
     pub frame_breaks: Vec<u64>,
+    /// The byte of the file at which the first text stands that is no UTF-8, nor what Python makes of it.
+    pub garbled: Option<u64>,
+    /// The first one that is UTF-8 but for halves of surrogate pairs, which only some unpicklers read.
+    pub surrogates: Option<u64>,
     /// What a lenient machine passed over.
     pub touches: Vec<Touch>,
 }

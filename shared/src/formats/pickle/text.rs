@@ -42,6 +42,27 @@ pub(super) fn float(line: &[u8]) -> Option<f64> {
     std::str::from_utf8(line).ok()?.trim().parse().ok()
 }
 
+/// How bytes that should be text are encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Encoding {
+    Utf8,
+    /// UTF-8 but for halves of surrogate pairs, as Python pickles file names that are no text.
+    Surrogates,
+    Neither,
+}
+
+/// The encoding of a text.
+pub(super) fn encoding(mut bytes: &[u8]) -> Encoding {
+    let mut found = Encoding::Utf8;
+    while let Err(error) = std::str::from_utf8(bytes) {
+        let Some([0xed, 0xa0..=0xbf, 0x80..=0xbf, rest @ ..]) = bytes.get(error.valid_up_to()..) else {
+            return Encoding::Neither;
+        };
+        (found, bytes) = (Encoding::Surrogates, rest);
+    }
+    found
+}
+
 /// A `str` of Python 2: text where it is UTF-8, bytes otherwise.
 pub(super) fn string(bytes: &[u8]) -> Value<'_> {
     match std::str::from_utf8(bytes) {

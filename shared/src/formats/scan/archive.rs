@@ -107,7 +107,7 @@ impl Scan {
         }
         let inside = place.member(&member.name, 0);
         // Whoever unpickles a member does not always look at its CRC-32.
-        let member = Member { crc32: 0, flags: member.flags & !ENCRYPTED, ..member.clone() };
+        let member = Member { crc32: None, flags: member.flags & !ENCRYPTED, ..member.clone() };
         self.unpacked = self.unpacked.saturating_add(member.size);
         if self.unpacked > limits::PICKLES_UNPACKED {
             let message = "the archive unpacks to more than is looked at";
@@ -250,5 +250,6 @@ fn local_member(source: &dyn ReadAt, header: u64) -> Option<Member> {
     let packed = if unknown { next_signature(source, data)? } else { u64::from(packed).min(left) };
     let size = if method == STORED { packed } else { u64::from(size) };
     let name = String::from_utf8_lossy(&name).into_owned();
+    let crc32 = Some(crc32).filter(|crc32| *crc32 != 0);
     Some(Member { name, method, flags, crc32, packed, size, header, data })
 }

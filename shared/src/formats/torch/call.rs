@@ -115,17 +115,19 @@ impl<'p> Walk<'p, '_> {
 
     /// A call that is not wrapped in another. What it leaves to visit is put into `extra`.
     fn simple(&mut self, name: &str, args: &'p [Node], extra: &mut Vec<(Key, Node)>) -> Result<bool, Reason> {
-        let few = || reason("it has too few arguments");
+        let few = || reason("it has too few or too many arguments");
         match (name, args) {
-            ("_rebuild_tensor", [storage, start, shape, strides, ..]) => {
+            ("_rebuild_tensor", [storage, start, shape, strides]) => {
                 let view = self.view(*storage, *start, *shape, *strides, None, None)?;
                 self.stored(view)?;
             }
-            ("_rebuild_tensor_v2", [storage, start, shape, strides, rest @ ..]) => {
-                let view = self.view(*storage, *start, *shape, *strides, None, rest.get(2))?;
+            ("_rebuild_tensor_v2", [storage, start, shape, strides, grad, _, rest @ ..]) if rest.len() <= 1 => {
+                self.truth(*grad)?;
+                let view = self.view(*storage, *start, *shape, *strides, None, rest.first())?;
                 self.stored(view)?;
             }
-            ("_rebuild_tensor_v3", [storage, start, shape, strides, _, _, dtype, rest @ ..]) => {
+            ("_rebuild_tensor_v3", [storage, start, shape, strides, grad, _, dtype, rest @ ..]) if rest.len() <= 1 => {
+                self.truth(*grad)?;
                 let view = self.view(*storage, *start, *shape, *strides, Some(*dtype), rest.first())?;
                 self.stored(view)?;
             }
@@ -180,6 +182,14 @@ impl<'p> Walk<'p, '_> {
             _ => return Ok(false),
         }
         Ok(true)
+    }
+
+    /// Whether a tensor requires a gradient, which torch takes only from a truth value.
+    fn truth(&self, node: Node) -> Result<(), Reason> {
+        match self.pickle.get(node) {
+            Value::Bool(_) => Ok(()),
+            _ => Err(reason("whether it requires a gradient is no truth value")),
+        }
     }
 
     fn view(

@@ -30,6 +30,10 @@ use walk::Walk;
 
 /// Bytes of the small records that describe the file.
 const SMALL: u64 = 4096;
+/// Versions of the archive that torch reads: `kMinSupportedFileFormatVersion` and `kMaxSupportedFileFormatVersion`.
+const VERSIONS: std::ops::RangeInclusive<u64> = 1..=10;
+/// The first protocol with opcodes that `weights_only` does not know (`torch/_weights_only_unpickler.py`).
+const NEW_PROTOCOL: u8 = 4;
 /// Bytes from which the kind of the file is seen.
 const START: u64 = 512;
 
@@ -55,7 +59,9 @@ pub fn read(source: &dyn ReadAt, file: FileId) -> Result<Container, Finding> {
     };
     let mut metadata = BTreeMap::new();
     for name in ["version", "byteorder", ".format_version", ".storage_alignment", ".data/serialization_id"] {
-        if let Some(text) = records.get(name).and_then(|member| zip::contents(source, member, SMALL).ok()) {
+        // torch looks at no checksum, so what stands there counts.
+        let unchecked = records.get(name).map(|member| Member { crc32: None, ..member.clone() });
+        if let Some(text) = unchecked.and_then(|member| zip::contents(source, &member, SMALL).ok()) {
             let text = String::from_utf8_lossy(&text).trim().to_owned();
             metadata.insert(name.trim_start_matches(".data/").trim_start_matches('.').to_owned(), text);
         }
@@ -74,10 +80,27 @@ pub fn read(source: &dyn ReadAt, file: FileId) -> Result<Container, Finding> {
         let message = "the record `version` is missing, without which torch refuses the file";
         findings.push(Finding::new(Id::TorchRecordMissing, message).needed("version", "no such record"));
     }
+    strictness(&archive, &records, &metadata, &mut findings);
+    if let Some(at) = pickle.garbled {
+        let message = "a text in the pickle is not UTF-8, and no unpickler reads it";
+        findings.push(Finding::new(Id::PickleInvalid, message).at(at));
+    }
+    if let Some(at) = pickle.surrogates {
+        let message = "a text in the pickle holds half of a surrogate pair, which `torch.load` reads only with weights_only=False";
+        findings.push(Finding::new(Id::PickleInvalid, message).at(at).severity(Severity::Warning));
+    }
+    if pickle.protocol >= NEW_PROTOCOL {
+        let message = format!(
+            "the pickle is of protocol {}, which `torch.load` reads only with weights_only=False",
+            pickle.protocol
+        );
+        findings.push(Finding::new(Id::TorchProtocol, message).at(base));
+    }
     if behind > 0 {
         let message = format!("{behind} bytes follow the end of the pickle, which torch never writes");
         findings.push(Finding::new(Id::PickleInvalid, message).at(cursor.offset()).severity(Severity::Warning));
     }
+    let strange = storages.strange;
     records.place(&mut storages, &mut findings);
     let big_endian = metadata.get("byteorder").is_some_and(|order| order == "big");
     if big_endian {
@@ -89,8 +112,45 @@ pub fn read(source: &dyn ReadAt, file: FileId) -> Result<Container, Finding> {
     let script = records.get("constants.pkl").is_some() || records.has("code/");
     let mut container = interpret(&pickle, root, storages, Origin { file, big_endian }, findings);
     container.script = script;
+    if strange > 0 {
+        let message = format!("{strange} persistent ids are no storages of torch, which refuses them");
+        container.findings.push(Finding::new(Id::PickleTensor, message));
+    }
     container.metadata.append(&mut metadata);
     Ok(container)
+}
+
+/// What torch refuses of an archive that holds all its records (`caffe2/serialize/inline_container.cc`,
+/// `torch/serialization.py`).
+fn strictness(
+    archive: &Archive,
+    records: &Records<'_>,
+    metadata: &BTreeMap<String, String>,
+    findings: &mut super::Findings,
+) {
+    let stray = |member: &&Member| !records.holds(&member.name);
+    if let Some(member) = archive.members.iter().find(stray) {
+        let message =
+            format!("the member {} is not in the folder {}; torch refuses such a file", member.name, records.root);
+        findings.push(Finding::new(Id::TorchStrayMember, message).at(member.header));
+    }
+    let mut odd = |name: &str, needed: String, found: &str| {
+        let message = format!("the record `{name}` is none that torch reads, so it refuses the file");
+        findings.push(Finding::new(Id::TorchDescription, message).needed(needed, format!("{found:?}")));
+    };
+    if let Some(text) = metadata.get("version") {
+        // As `std::stoull` reads it: what follows the number is passed over.
+        let digits = text.split(|letter: char| !letter.is_ascii_digit()).next().unwrap_or_default();
+        if !digits.parse().is_ok_and(|version: u64| VERSIONS.contains(&version)) {
+            odd("version", format!("a number from {} to {}", VERSIONS.start(), VERSIONS.end()), text);
+        }
+    }
+    if let Some(text) = metadata.get("byteorder").filter(|text| !matches!(text.as_str(), "little" | "big")) {
+        odd("byteorder", "little or big".to_owned(), text);
+    }
+    if let Some(text) = metadata.get("serialization_id").filter(|text| text.contains(char::REPLACEMENT_CHARACTER)) {
+        odd(".data/serialization_id", "text".to_owned(), text);
+    }
 }
 
 /// The pickle of a zip of `torch.save`, and the byte of the file at which it begins, for a reader that knows what its
@@ -188,6 +248,11 @@ impl<'z> Records<'z> {
         self.members.get(name).copied()
     }
 
+    /// Whether a member of that name is one of them.
+    fn holds(&self, name: &str) -> bool {
+        name.strip_prefix(self.root).is_some_and(|rest| rest.starts_with('/'))
+    }
+
     fn has(&self, prefix: &str) -> bool {
         self.members.keys().any(|name| name.starts_with(prefix))
     }
@@ -227,9 +292,7 @@ impl<'z> Records<'z> {
                 entry.place = Place::Absent("its record is compressed".to_owned());
                 continue;
             }
-            // A CRC-32 of 0 means that none was taken, unless there is nothing to take it of.
-            let crc32 = Some(member.crc32).filter(|&crc32| crc32 != 0 || member.size == 0);
-            entry.place = Place::File { offset: member.data, bytes: member.size, crc32 };
+            entry.place = Place::File { offset: member.data, bytes: member.size, crc32: member.crc32 };
         }
         if let Some(member) = first {
             let message = format!(

@@ -86,6 +86,8 @@ pub(super) struct Reference {
 #[derive(Debug, Default)]
 pub(super) struct Storages {
     pub entries: Vec<Entry>,
+    /// Persistent ids that are no storages.
+    pub strange: u64,
     /// By node, ascending.
     references: Vec<(Node, Reference)>,
     by_key: HashMap<String, usize>,
@@ -96,8 +98,10 @@ impl Storages {
     pub(super) fn of(pickle: &Pickle<'_>) -> Storages {
         let mut storages = Storages::default();
         for (node, value) in pickle.nodes() {
-            if let Value::Persistent(id) = value {
-                storages.add(pickle, node, *id);
+            if let Value::Persistent(id) = value
+                && storages.add(pickle, node, *id).is_none()
+            {
+                storages.strange = storages.strange.saturating_add(1);
             }
         }
         storages

@@ -73,10 +73,16 @@ fn entry(cursor: &mut Cursor<'_>, end: &End, findings: &mut Findings) -> Result<
     let name_bytes = cursor.u16()?;
     let extra_bytes = cursor.u16()?;
     let comment_bytes = cursor.u16()?;
-    // First disk, internal and external attributes.
-    cursor.take(8)?;
+    let disk = cursor.u16()?;
+    // Internal and external attributes.
+    cursor.take(6)?;
     let header = cursor.u32()?;
-    let name = String::from_utf8_lossy(cursor.take(u64::from(name_bytes))?).into_owned();
+    let name = cursor.take(u64::from(name_bytes))?;
+    if flags & super::UTF8 != 0 && std::str::from_utf8(name).is_err() {
+        let message = "the name of a zip member is said to be UTF-8 and is not";
+        findings.push(Finding::new(Id::ZipInvalid, message).at(at));
+    }
+    let name = String::from_utf8_lossy(name).into_owned();
     let extra = cursor.take(u64::from(extra_bytes))?;
     cursor.take(u64::from(comment_bytes))?;
     // The 64-bit field holds only what was too large, in this order.
@@ -95,8 +101,20 @@ fn entry(cursor: &mut Cursor<'_>, end: &End, findings: &mut Findings) -> Result<
             Finding::new(Id::ZipInvalid, format!("the 64-bit sizes of the zip member {name} are missing")).at(at),
         );
     }
+    if disk != 0 {
+        let message = format!("the zip member {name} is said to be in another part of the archive");
+        findings.push(Finding::new(Id::ZipInvalid, message).at(at).needed("part 0", disk));
+    }
+    if method == super::STORED && flags & super::ENCRYPTED == 0 && packed != size {
+        let message = format!("the zip member {name} has two sizes, though it is not compressed");
+        findings.push(Finding::new(Id::ZipInvalid, message).at(at).needed(size, packed));
+    }
+    if size == 0 && crc32 != 0 {
+        let message = format!("the zip member {name} is empty and has the checksum of something");
+        findings.push(Finding::new(Id::ZipInvalid, message).at(at).needed("00000000", format!("{crc32:08x}")));
+    }
     let header = header.saturating_add(end.shift);
-    Ok(Member { name, method, flags, crc32, packed, size, header, data: header })
+    Ok(Member { name, method, flags, crc32: Some(crc32), packed, size, header, data: header })
 }
 
 /// The content of the extra field of that id.

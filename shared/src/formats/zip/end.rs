@@ -92,9 +92,13 @@ fn parse(source: &dyn ReadAt, at: u64) -> Result<(End, u64, Vec<Finding>), Findi
     if wide.is_none() && (disk != 0 || directory_disk != 0 || members_here != members) {
         return Err(invalid("the zip is one part of several"));
     }
+    // What a part's number says where the 64-bit record says none is a contradiction; all ones mean "see there".
+    if [disk, directory_disk].iter().any(|number| !matches!(*number, 0 | u16::MAX)) {
+        doubts.push(invalid("the zip's end record says that it is one part of several"));
+    }
     let narrow = (u64::from(members), u64::from(bytes), u64::from(start));
-    let (members, bytes, start, directory_end) = match wide {
-        Some((members, bytes, start, end)) => {
+    let (members, bytes, start, directory_end, said) = match wide {
+        Some((members, bytes, start, end, said)) => {
             // What the narrow record can hold it should say as well.
             let agree = |narrow: u64, full: u64, wide: u64| narrow == full || narrow == wide;
             if !(agree(narrow.0, 0xffff, members)
@@ -103,20 +107,24 @@ fn parse(source: &dyn ReadAt, at: u64) -> Result<(End, u64, Vec<Finding>), Findi
             {
                 doubts.push(invalid("the zip's end record disagrees with its 64-bit form"));
             }
-            (members, bytes, start, end)
+            (members, bytes, start, end, Some(said))
         }
-        None => (narrow.0, narrow.1, narrow.2, at),
+        None => (narrow.0, narrow.1, narrow.2, at, None),
     };
     // The directory ends where the end records begin; if it does not, bytes were put before the archive.
     let shift = start
         .checked_add(bytes)
         .and_then(|end| directory_end.checked_sub(end))
         .ok_or_else(|| Finding::new(Id::ZipTruncated, "the zip's central directory begins beyond its end").at(at))?;
+    if said.is_some_and(|said| said.saturating_add(shift) != directory_end) {
+        doubts.push(invalid("the zip's 64-bit end record is not where its locator says"));
+    }
     Ok((End { members, start: start.saturating_add(shift), bytes, shift }, after, doubts))
 }
 
-/// Members, bytes, start and own place of the 64-bit end record that belongs to the end record at `at`.
-type Wide = Option<(u64, u64, u64, u64)>;
+/// Members, bytes, start and own place of the 64-bit end record that belongs to the end record at `at`, and the place
+/// that its locator gives it.
+type Wide = Option<(u64, u64, u64, u64, u64)>;
 
 fn wide(source: &dyn ReadAt, at: u64, doubts: &mut Vec<Finding>) -> Result<Wide, Finding> {
     let Some(place) = at.checked_sub(LOCATOR64_BYTES) else { return Ok(None) };
@@ -127,8 +135,11 @@ fn wide(source: &dyn ReadAt, at: u64, doubts: &mut Vec<Finding>) -> Result<Wide,
     if cursor.take(4).map_err(cut)? != LOCATOR64 {
         return Ok(None);
     }
-    cursor.take(4).map_err(cut)?;
+    let disk = cursor.u32().map_err(cut)?;
     let said = cursor.u64().map_err(cut)?;
+    if disk != 0 || cursor.u32().map_err(cut)? > 1 {
+        doubts.push(Finding::new(Id::ZipInvalid, "the zip is said to be one part of several").at(place));
+    }
     // Where the locator says, or else right before it, where it stands when bytes were put before the archive.
     let beside = place.checked_sub(END64_BYTES);
     let Some((found, record)) = [Some(said), beside].into_iter().flatten().find_map(|offset| {
@@ -152,5 +163,5 @@ fn wide(source: &dyn ReadAt, at: u64, doubts: &mut Vec<Finding>) -> Result<Wide,
     }
     let bytes = cursor.u64().map_err(cut)?;
     let start = cursor.u64().map_err(cut)?;
-    Ok(Some((members, bytes, start, found)))
+    Ok(Some((members, bytes, start, found, said)))
 }

@@ -69,11 +69,19 @@ fn header(window: &mut Window<'_>, member: &mut Member, findings: &mut Findings)
             format!("the local header of the zip member {} has another {what} than the directory", member.name);
         findings.push(Finding::new(Id::ZipMismatch, message).at(at).needed(there, here));
     };
-    let name = String::from_utf8_lossy(cursor.rest());
-    // A name with bytes that are no UTF-8 is not comparable any more.
-    let comparable = !member.name.contains(char::REPLACEMENT_CHARACTER);
-    if comparable && (u64::from(fields.name_bytes) != name_bytes || name != member.name) {
-        differs("name", &name, &member.name);
+    if member.name.contains(char::REPLACEMENT_CHARACTER) {
+        // Bytes that are no UTF-8 have become longer.
+        let place = at.saturating_add(LOCAL_BYTES);
+        let bytes = source.read_vec_at(u64::from(fields.name_bytes), place).map_err(|_| outside())?;
+        let name = String::from_utf8_lossy(&bytes);
+        if name != member.name {
+            differs("name", &name, &member.name);
+        }
+    } else {
+        let name = String::from_utf8_lossy(cursor.rest());
+        if u64::from(fields.name_bytes) != name_bytes || name != member.name {
+            differs("name", &name, &member.name);
+        }
     }
     if fields.flags != member.flags {
         differs("set of flags", &fields.flags, &member.flags);
@@ -91,7 +99,7 @@ fn header(window: &mut Window<'_>, member: &mut Member, findings: &mut Findings)
     }
     let later = fields.flags & DESCRIPTOR != 0;
     for (what, here, there) in [
-        ("CRC-32", u64::from(fields.crc32), u64::from(member.crc32)),
+        ("CRC-32", u64::from(fields.crc32), u64::from(member.crc32.unwrap_or(0))),
         ("packed size", packed, member.packed),
         ("size", size, member.size),
     ] {

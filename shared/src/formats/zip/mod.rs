@@ -20,6 +20,8 @@ pub const STORED: u16 = 0;
 pub const DEFLATED: u16 = 8;
 /// Bit 0 of a member's flags: encrypted.
 const ENCRYPTED: u16 = 1;
+/// Bit 11 of a member's flags: its name is UTF-8.
+const UTF8: u16 = 1 << 11;
 
 /// One member of an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,8 +32,10 @@ pub struct Member {
     pub method: u16,
     /// General purpose flags.
     pub flags: u16,
-    /// CRC-32 of the unpacked bytes; 0 where the writer recorded none.
-    pub crc32: u32,
+    /// CRC-32 of the unpacked bytes; none where the writer took none and left 0. torch can be told to take none at all
+    /// (`torch.serialization.set_crc32_options(False)`) or none of storages (`skip_data`): a 0 is a checksum like any
+    /// other unless all members under `data/`, or all others, have it.
+    pub crc32: Option<u32>,
     /// Bytes in the archive.
     pub packed: u64,
     /// Bytes unpacked.
@@ -67,7 +71,13 @@ pub fn read(source: &dyn ReadAt) -> Result<Archive, Finding> {
     let mut findings = Findings::default();
     let end = end::find(source, &mut findings)?;
     let entries = directory::read(source, &end, &mut findings)?;
-    let members = local::check(source, entries, &end, &mut findings)?;
+    let mut members = local::check(source, entries, &end, &mut findings)?;
+    for storages in [true, false] {
+        let of_kind = |member: &Member| member.size > 0 && member.name.contains("/data/") == storages;
+        if members.iter().filter(|member| of_kind(member)).all(|member| member.crc32 == Some(0)) {
+            members.iter_mut().filter(|member| of_kind(member)).for_each(|member| member.crc32 = None);
+        }
+    }
     Ok(Archive { members, findings: findings.list() })
 }
 
@@ -114,9 +124,9 @@ pub fn contents(source: &dyn ReadAt, member: &Member, limit: u64) -> Result<Vec<
             .needed(format!("{} bytes", member.size), format!("{} bytes", bytes.size())));
     }
     let crc32 = crc32fast::hash(&bytes);
-    if member.crc32 != 0 && member.crc32 != crc32 {
+    if let Some(recorded) = member.crc32.filter(|recorded| *recorded != crc32) {
         return Err(invalid(format!("the member {} does not have the CRC-32 recorded for it", member.name))
-            .needed(format!("{:08x}", member.crc32), format!("{crc32:08x}")));
+            .needed(format!("{recorded:08x}"), format!("{crc32:08x}")));
     }
     Ok(bytes)
 }

@@ -12,7 +12,7 @@ use super::crew::{Crew, Outcome, Task};
 use super::spans::Span;
 use super::{Apart, Key, Means, Whole, Work};
 use crate::bytes::ReadAt;
-use crate::facts::{FileId, Finding, Id};
+use crate::facts::FileId;
 use crate::plan::read::Reader;
 
 /// What has been found out: each file's digest and those of its spans; each value's digest, in the order of the work.
@@ -171,11 +171,7 @@ impl Plan {
             return Ok(());
         }
         let outcomes = Crew::new(reader, &tasks, means.algorithm, means.progress).run(means.jobs)?;
-        let pool = reader.pool();
-        if let Some(file) = pool.changed() {
-            let message = "the file changed while it was being read";
-            return Err(Finding::new(Id::FileChanged, message).in_file(pool.name(file)).into());
-        }
+        reader.pool().unchanged()?;
         let mut lone: BTreeMap<FileId, Vec<(Span, String)>> = BTreeMap::new();
         let mut values = values.into_iter();
         for (task, outcome) in tasks.iter().zip(outcomes) {

@@ -21,7 +21,7 @@ use self::piece::{Pages, Scanner, Seen};
 use super::blocks;
 use super::read::Reader;
 use crate::bytes::{ReadAt, to_u64, to_usize, work};
-use crate::facts::{FileId, Finding, Id, Progress, Recipe};
+use crate::facts::{FileId, Progress, Recipe};
 use crate::formats::detect;
 
 pub use moments::{BLOCK, Moments};
@@ -104,10 +104,7 @@ pub fn scan(
         join.add(number, part);
         Ok(())
     })?;
-    if let Some(file) = reader.pool().changed() {
-        let message = "the file changed while it was being read";
-        return Err(Finding::new(Id::FileChanged, message).in_file(reader.pool().name(file)).into());
-    }
+    reader.pool().unchanged()?;
     Ok(join.finish(recipes, stretches.len()))
 }
 

@@ -70,26 +70,9 @@ pub(crate) fn vocabulary_keys(ggml: &Ggml, facts: &ModelFacts, template: Option<
 /// waves, the whole factor for long ones, a blend between.
 pub(crate) fn rope_factors(facts: &ModelFacts) -> Option<Vec<f32>> {
     let scaling = facts.rope_scaling.as_ref()?;
-    let context = float(scaling.original_max_position_embeddings);
-    let half = facts.head_dim.checked_div(2)?;
-    let factor = |number: u64| {
-        let wave = std::f64::consts::TAU * facts.rope_theta.powf(2.0 * float(number) / float(facts.head_dim));
-        if wave < context / scaling.high_freq_factor {
-            return 1.0;
-        }
-        if wave > context / scaling.low_freq_factor {
-            return scaling.factor;
-        }
-        let range = scaling.high_freq_factor - scaling.low_freq_factor;
-        let smooth = (context / wave - scaling.low_freq_factor) / range;
-        1.0 / ((1.0 - smooth) / scaling.factor + smooth)
-    };
-    Some((0..half).map(|number| single(factor(number))).collect())
-}
-
-/// Sizes of models are far below 2^53.
-fn float(value: u64) -> f64 {
-    u32::try_from(value).map_or(f64::INFINITY, f64::from)
+    let head = u32::try_from(facts.head_dim).ok()?;
+    let half = head.checked_div(2)?;
+    Some((0..half).map(|number| single(scaling.divisor(facts.rope_theta, head, number))).collect())
 }
 
 #[expect(clippy::as_conversions, clippy::cast_possible_truncation, reason = "GGUF keeps these in single precision")]

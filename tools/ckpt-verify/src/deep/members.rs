@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use ckpt::bytes::ReadAt;
-use ckpt::facts::{FileId, Finding, Id, Progress, Recipe, Tensor};
+use ckpt::facts::{FileId, Finding, Id, Progress, Recipe, Severity, Tensor};
 use ckpt::formats::zip::{self, Member};
 use ckpt::layouts::Checkpoint;
 use ckpt::plan::scan::Stretch;
@@ -21,19 +21,17 @@ pub(super) struct Recorded {
 pub(super) fn find(checkpoint: &Checkpoint) -> Vec<Recorded> {
     let mut found = Vec::new();
     each_zip(checkpoint, |file, members| {
-        let plain = members.into_iter().filter(|member| member.is_plain() && is_recorded(member));
-        found.extend(plain.map(|member| Recorded {
-            stretch: Stretch { file, offset: member.data, bytes: member.size },
-            name: member.name,
-            crc32: member.crc32,
+        found.extend(members.into_iter().filter(Member::is_plain).filter_map(|member| {
+            let stretch = Stretch { file, offset: member.data, bytes: member.size };
+            Some(Recorded { stretch, crc32: recorded(&member)?, name: member.name })
         }));
     });
     found
 }
 
-/// A checksum of 0 means that none was taken (`torch.serialization.set_crc32_options(False)`).
-fn is_recorded(member: &Member) -> bool {
-    member.crc32 != 0 && member.size > 0
+/// The checksum of a member that has one and something to take it of.
+fn recorded(member: &Member) -> Option<u32> {
+    member.crc32.filter(|_| member.size > 0)
 }
 
 fn each_zip(checkpoint: &Checkpoint, mut visit: impl FnMut(FileId, Vec<Member>)) {
@@ -49,6 +47,21 @@ fn each_zip(checkpoint: &Checkpoint, mut visit: impl FnMut(FileId, Vec<Member>))
             visit(file, archive.members);
         }
     }
+}
+
+/// A note on each zip whose writer took no checksums: nothing can tell whether its members are whole.
+pub(super) fn unrecorded(checkpoint: &Checkpoint, findings: &mut Vec<Finding>) {
+    each_zip(checkpoint, |file, members| {
+        let without: Vec<&Member> = members.iter().filter(|member| member.crc32.is_none() && member.size > 0).collect();
+        let Some(first) = without.first() else { return };
+        let message = format!(
+            "no CRC-32 is recorded of {} members, {} first: nothing can tell whether they are whole",
+            without.len(),
+            first.name
+        );
+        let finding = Finding::new(Id::ZipCrc, message).severity(Severity::Note);
+        findings.push(finding.in_file(checkpoint.pool.name(file)).at(first.header));
+    });
 }
 
 /// Compares.
@@ -85,19 +98,19 @@ fn tensor_in(checkpoint: &Checkpoint, stretch: Stretch) -> Option<&Tensor> {
 /// # Errors
 /// Those of reading, and being asked to stop.
 pub(super) fn packed(checkpoint: &Checkpoint, progress: &Progress, findings: &mut Vec<Finding>) -> Result<()> {
-    let mut packed: Vec<(FileId, Member)> = Vec::new();
+    let mut packed: Vec<(FileId, u32, Member)> = Vec::new();
     each_zip(checkpoint, |file, members| {
-        let members = members.into_iter().filter(|member| !member.is_plain() && is_recorded(member));
-        packed.extend(members.map(|member| (file, member)));
+        let members = members.into_iter().filter(|member| !member.is_plain());
+        packed.extend(members.filter_map(|member| Some((file, recorded(&member)?, member))));
     });
-    progress.expect(packed.iter().map(|(_, member)| member.packed).fold(0, u64::saturating_add));
-    for (file, member) in packed {
+    progress.expect(packed.iter().map(|(_, _, member)| member.packed).fold(0, u64::saturating_add));
+    for (file, recorded, member) in packed {
         let source = checkpoint.pool.get(file)?;
         let named = |finding: Finding| finding.in_file(checkpoint.pool.name(file));
         let advance = |bytes| Ok::<(), anyhow::Error>(progress.advance(bytes)?);
         match zip::unpacked_crc32(&*source, &member, advance) {
-            Ok(Some(crc32)) if crc32 != member.crc32 => {
-                findings.push(named(differs(&member.name, member.crc32, crc32)).at(member.data));
+            Ok(Some(crc32)) if crc32 != recorded => {
+                findings.push(named(differs(&member.name, recorded, crc32)).at(member.data));
             }
             Ok(_) => {}
             Err(error) => match error.downcast::<Finding>() {

@@ -50,6 +50,7 @@ pub(crate) fn check(case: &Case<'_>, with_stats: bool, context: &Context) -> Res
     let scanned = scan::scan(&reader, &stretches, &recipes, with_stats, jobs, progress)?;
 
     members::compare(checkpoint, &members, &scanned.crcs, &mut told.findings);
+    members::unrecorded(checkpoint, &mut told.findings);
     members::packed(checkpoint, progress, &mut told.findings)?;
     let seen = parts.iter().zip(&scanned.values);
     told.findings.extend(seen.flat_map(|((tensor, part), seen)| values::judge(case, tensor, part, seen)));

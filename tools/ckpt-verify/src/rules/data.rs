@@ -4,7 +4,7 @@ use super::explain;
 
 explain! {
     /// Takes the CRC-32 of every member of every zip that records one: tensors, pickles, code, and those of optimizers and
-    /// random states too.
+    /// random states too. A zip whose writer took no checksums gives a note.
     ///
     /// torch never looks at the checksums of tensors: a flipped bit loads without a word.
     ///

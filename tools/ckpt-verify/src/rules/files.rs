@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use ckpt::facts::{Finding, Id, Severity};
+use ckpt::layouts::Layout;
+use ckpt::manifests::hub;
 
 use super::explain;
 use crate::case::Case;
@@ -13,7 +15,8 @@ explain! {
     /// On a disk that does not tell them apart (macOS, Windows, many network shares) one of the two replaces the other.
     NameCase;
     /// Looks for what unfinished work leaves: a folder or file of our own conversions (`.ckpt-partial`), an error; files
-    /// that download programs and savers name `.incomplete`, `.tmp`, `.part` and alike until they are whole, a warning.
+    /// that download programs and savers name `.incomplete`, `.tmp`, `.part` and alike until they are whole, a warning; so are
+    /// those that the hub's client keeps below `.cache/huggingface` of the folder that it downloads into.
     ///
     /// Something was interrupted. What lies beside it may be complete or not.
     ///
@@ -27,12 +30,17 @@ const UNFINISHED: &[&str] =
 
 pub(super) fn check(case: &Case<'_>, findings: &mut Vec<Finding>) {
     let mut names: BTreeMap<String, &str> = BTreeMap::new();
+    let partial = |name: String| {
+        let message = "a download or a save left this behind before it was done";
+        Finding::new(Id::PartialLeft, message).in_file(name).severity(Severity::Warning)
+    };
+    if case.checkpoint.layout != Layout::File {
+        findings.extend(hub::unfinished(&case.checkpoint.path).into_iter().map(partial));
+    }
     for entry in &case.checkpoint.files {
         let lower = entry.name.to_lowercase();
         if UNFINISHED.iter().any(|ending| lower.ends_with(ending)) {
-            let message = "a download or a save left this behind before it was done";
-            let finding = Finding::new(Id::PartialLeft, message).in_file(entry.name.clone());
-            findings.push(finding.severity(Severity::Warning));
+            findings.push(partial(entry.name.clone()));
         }
         if let Some(other) = names.insert(lower, &entry.name) {
             let message = format!("{other} differs from this name only in case");

@@ -4,7 +4,7 @@ use std::os::unix::fs::symlink;
 
 use serde_json::json;
 
-use super::{Case, copy_over, cut, make, remove, rename, write};
+use super::{Case, copy_over, cut, make, remove, rename, replace, write};
 use crate::support::{
     FIRST, INDEX, SECOND, Stored, add, edit_index, edit_json, edit_tensor, edit_tensors, fixtures, set,
 };
@@ -194,6 +194,15 @@ pub(crate) const CASES: &[Case] = &[
         &["warning partial-left cache/0123abcd.incomplete -"],
     ),
     (
+        "download of the hub's client into a folder",
+        "hf-tiny",
+        |model| {
+            std::fs::create_dir_all(model.join(".cache/huggingface/download")).unwrap();
+            write(model, ".cache/huggingface/download/x.0123abcd.incomplete", b"?");
+        },
+        &["warning partial-left .cache/huggingface/download/x.0123abcd.incomplete -"],
+    ),
+    (
         "conversion under a file's name",
         "hf-tiny",
         |model| write(model, ".out.safetensors.ckpt-partial", b"?"),
@@ -231,6 +240,24 @@ pub(crate) const CASES: &[Case] = &[
             write(model, "consolidated.01.pth", &[b"HTTP/1.1 200 OK\r\n\r\n".as_slice(), &file].concat());
         },
         &["error zip-leading consolidated.01.pth -"],
+    ),
+    (
+        "rank with a record renamed into another folder",
+        "tiny-llama3/mp2",
+        |model| replace(model, "consolidated.01.pth", b"consolidated.01/byteorder", b"consolidated_01/byteorder"),
+        &["error torch-stray-member consolidated.01.pth -"],
+    ),
+    (
+        "rank of a version that there is not",
+        "tiny-llama3/mp2",
+        |model| replace(model, "consolidated.01.pth", b"ZZ3\n", b"ZZx\n"),
+        &["error torch-description consolidated.01.pth -"],
+    ),
+    (
+        "rank of a byte order that there is not",
+        "tiny-llama3/mp2",
+        |model| replace(model, "consolidated.01.pth", b"little", b"middle"),
+        &["error torch-description consolidated.01.pth -"],
     ),
     (
         "params.json of another size",

@@ -30,6 +30,19 @@ pub(crate) fn copy_over(from: &Path, model: &Path, name: &str) {
     std::fs::copy(from, model.join(name)).unwrap();
 }
 
+/// Replaces bytes by others of their number, wherever they stand.
+pub(crate) fn replace(model: &Path, name: &str, old: &[u8], new: &[u8]) {
+    assert_eq!(old.len(), new.len());
+    let mut file = std::fs::read(model.join(name)).unwrap();
+    let places: Vec<usize> =
+        file.windows(old.len()).enumerate().filter(|(_, at)| at == &old).map(|(at, _)| at).collect();
+    assert!(!places.is_empty(), "{}", old.escape_ascii());
+    for place in places {
+        file[place..][..new.len()].copy_from_slice(new);
+    }
+    write(model, name, &file);
+}
+
 /// Cuts bytes off the end.
 pub(crate) fn cut(model: &Path, name: &str, bytes: usize) {
     let file = std::fs::read(model.join(name)).unwrap();

@@ -39,6 +39,25 @@ explain! {
     ///
     /// Those tensors have no data, and torch cannot load the file.
     TorchRecordMissing;
+    /// Looks for members outside the folder that the file's other records are in, or in none.
+    ///
+    /// torch takes the folder of the first member for that of all, and refuses the file if one is elsewhere. Somebody added
+    /// to the zip, or renamed in it.
+    ///
+    /// `zip -d FILE MEMBER` removes the member.
+    TorchStrayMember;
+    /// Reads the small records by which the file describes itself: `version` is a number from 1 to 10, `byteorder` is
+    /// `little` or `big`, the serialization id is text.
+    ///
+    /// torch refuses anything else: the record was damaged, or the file is of a torch that is newer than all that are known
+    /// here.
+    TorchDescription;
+    /// The pickle is of protocol 4 or 5, as `torch.save(..., pickle_protocol=4)` writes it.
+    ///
+    /// `torch.load(weights_only=True)`, the default since 2.6, does not know the opcodes and refuses the file.
+    ///
+    /// Convert it, which writes protocol 2: `ckpt-convert FILE --to torch --out NEW.pth`.
+    TorchProtocol;
     /// Compares the size of a storage's record with what its tensors reach.
     ///
     /// The record was cut; torch before 2.10 read beyond its end (CVE-2026-24747).
