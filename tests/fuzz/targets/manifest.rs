@@ -4,5 +4,5 @@
 use std::path::Path;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    let _ = ckpt::manifests::read(Path::new("manifest"), Some(data), None);
+    let _ = ckpt::manifests::read(Path::new("manifest"), Some(data), None, None);
 });

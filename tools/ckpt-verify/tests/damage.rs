@@ -384,7 +384,7 @@ const FILES: &[(&str, &str)] = &[
 /// Rules of the structure level that no case here damages, by their names, and why.
 const ELSEWHERE: &[(&str, &str)] = &[
     ("file-unreadable path-missing unsupported", "gives no answer: the test of exit codes has it"),
-    ("file-changed", "needs a file that shrinks between two reads"),
+    ("file-changed", "needs a file that changes between two reads: a test of all tools has it"),
     ("link-outside tied-head-stored", "a note: the test of notes has it"),
     ("step-incomplete training-model-only training-step", "of runs and their steps: the tests of those have it"),
     ("too-large pickle-invalid pickle-tensor", "the library's tests of each reader have it"),
