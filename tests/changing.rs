@@ -1,6 +1,6 @@
 //! Files that become shorter or longer, are written to, replaced or removed while a tool reads them: an error that says
 //! so and names the file, never a digest, a verdict or a target.
-#![expect(clippy::expect_used, reason = "a test says what went wrong by failing")]
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test says what went wrong by failing")]
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Write as _};
@@ -84,7 +84,7 @@ fn interrupted(folder: &Path, arguments: &[&str], act: impl Fn()) -> Option<(i32
         .spawn()
         .expect("the tool starts");
     let began = Instant::now();
-    while read_by(&child) < READ && began.elapsed() < Duration::from_secs(60) {
+    while read_by(&child) < READ && began.elapsed() < Duration::from_mins(1) {
         if child.try_wait().expect("a state").is_some() {
             return None;
         }

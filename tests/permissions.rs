@@ -1,6 +1,6 @@
 //! What may not be read: no tool gives an answer about it, and each says what it was kept from. Root may read everything,
 //! so the tools are run as nobody, with `setpriv`.
-#![expect(clippy::expect_used, reason = "a test says what went wrong by failing")]
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test says what went wrong by failing")]
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -73,7 +73,7 @@ fn run((_, fixture, locked, commands): &Case) -> Result<Completion, Failed> {
         fs::copy(&path, model.join(path.file_name().expect("a name")))?;
     }
     let place = model.join(locked);
-    fs::set_permissions(&place, Permissions::from_mode(0))?;
+    fs::set_permissions(&place, Permissions::from_mode(0o000))?;
     for arguments in *commands {
         let (tool, rest) = arguments.split_first().expect("a tool");
         let Some(mut command) = command(room.path(), tool) else {

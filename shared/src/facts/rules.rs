@@ -170,6 +170,8 @@ rules! {
     Constant              "constant"                Warning Deep      "all values of a weight are the same";
     ZeroRange             "zero-range"              Error   Deep      "a long range of a weight is filled with zeros";
     DenormalFlood         "denormal-flood"          Warning Deep      "many values of a weight are too small to be normal numbers";
+    StepUnchanged         "step-unchanged"          Note    Deep      "tensors are to the bit those of the step before";
+    StepJump              "step-jump"               Note    Deep      "a tensor's norm is far from that of the step before";
     // Readiness for a use.
     ExpectLayout          "expect-layout"           Error   Expect    "the checkpoint has not the layout that this use needs";
     ExpectFile            "expect-file"             Error   Expect    "a file that this use needs is missing";

@@ -119,7 +119,7 @@ pub(crate) fn one(options: &Options, document: &mut Document, context: &Context)
     let could_not_tell = if error(&HARM).is_some() { None } else { error(&UNTOLD) };
     let (mut stats, mut compared) = (None, None);
     if let (true, None) = (options.deep, &could_not_tell) {
-        let told = deep::check(&Case::new(&checkpoint), options.stats, context)?;
+        let told = deep::check(&Case::new(&checkpoint), options.stats, options.against.as_deref(), context)?;
         findings.extend(rules::limited(told.findings));
         findings.extend(deep::recorded(&mut checkpoint, context)?);
         stats = told.stats;

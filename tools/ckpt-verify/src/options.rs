@@ -14,7 +14,8 @@ pub(crate) struct Options {
     #[arg(long, help_heading = "Checks")]
     pub(crate) deep: bool,
 
-    /// With --deep: smallest, largest, mean, deviation and norm of every tensor
+    /// With --deep: smallest, largest, mean, deviation and norm of every tensor; and which tensors did not change, or whose
+    /// norm jumped, since the run's step before or the checkpoint of --against
     #[arg(long, requires = "deep", help_heading = "Checks")]
     pub(crate) stats: bool,
 

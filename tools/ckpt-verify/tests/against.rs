@@ -7,7 +7,7 @@
 
 mod support;
 
-use support::{Copy, Said, Stored, edit_tensor, edit_tensors, fixtures, verify};
+use support::{Copy, Said, Stored, copy, edit_tensor, edit_tensors, fixtures, verify};
 
 fn against(path: &str, other: &str) -> Said {
     verify(&fixtures(), &[path, "--against", other])
@@ -193,4 +193,44 @@ fn a_tolerance_is_a_number_and_for_a_comparison() {
     {
         assert_eq!(verify(&fixtures(), arguments).code, 2);
     }
+}
+
+/// What `--deep --stats` notes of the step before: `grade id tensor`.
+fn since(said: &Said) -> Vec<String> {
+    let of = said.findings().iter().filter(|finding| finding["id"].as_str().unwrap().starts_with("step-"));
+    of.map(|finding| {
+        let text = |key: &str| finding[key].as_str().unwrap_or("-");
+        format!("{} {} {}", text("severity"), text("id"), text("tensor"))
+    })
+    .collect()
+}
+
+#[test]
+fn figures_tell_what_changed_since_the_step_before() {
+    let first = Copy::of("hf-tiny");
+    let root = first.root.path();
+    std::fs::rename(&first.path, root.join("checkpoint-9")).unwrap();
+    for name in ["checkpoint-10", "checkpoint-11"] {
+        copy(&root.join("checkpoint-9"), &root.join(name));
+    }
+    let second = "model-00002-of-00002.safetensors";
+    let (up, norm) = ("model.layers.1.mlp.up_proj.weight", "model.layers.1.input_layernorm.weight");
+    // Four times the numbers: two more in the exponent.
+    edit_tensor(&root.join("checkpoint-11").join(second), up, |tensor| {
+        tensor.bytes.as_chunks_mut::<2>().0.iter_mut().filter(|pair| pair[1] & 0x7f > 0).for_each(|pair| pair[1] += 1);
+    });
+    edit_tensor(&root.join("checkpoint-11").join(second), norm, |tensor| tensor.bytes[0] ^= 1);
+    let stats = |path: &str| verify(root, &[path, "--deep", "--stats"]);
+    assert_eq!(since(&stats("checkpoint-9")), [""; 0]);
+    assert_eq!(since(&stats("checkpoint-10")), ["warning step-unchanged -"]);
+    let said = stats("checkpoint-11");
+    assert_eq!(since(&said), ["note step-unchanged -", &format!("note step-jump {up}")]);
+    let unchanged = said.findings().iter().find(|finding| finding["id"] == "step-unchanged").unwrap();
+    let message = unchanged["message"].as_str().unwrap();
+    assert!(message.contains("18 of 20 tensors") && message.contains("checkpoint-10"), "{message}");
+    assert_eq!(since(&verify(root, &["checkpoint-11", "--deep"])), [""; 0]);
+    // From within, and beside a checkpoint that is named.
+    assert_eq!(since(&verify(&root.join("checkpoint-10"), &[".", "--deep", "--stats"])), ["warning step-unchanged -"]);
+    let said = verify(root, &["checkpoint-10", "--deep", "--stats", "--against", "checkpoint-11"]);
+    assert_eq!((said.code, since(&said)), (1, vec!["note step-unchanged -".into(), format!("note step-jump {up}")]));
 }

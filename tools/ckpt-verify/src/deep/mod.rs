@@ -6,9 +6,11 @@ mod members;
 mod packed;
 mod recorded;
 mod roles;
+mod sibling;
 mod values;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use anyhow::Result;
 use ckpt::cli::Context;
@@ -27,11 +29,12 @@ pub(crate) struct Told {
     pub(crate) stats: Option<Vec<Stats>>,
 }
 
-/// Reads all of a checkpoint's data.
+/// Reads all of a checkpoint's data. With figures it is also compared with `earlier`, or with the step of its run before
+/// it.
 ///
 /// # Errors
 /// Those of reading: what cannot be read can be neither good nor bad.
-pub(crate) fn check(case: &Case<'_>, with_stats: bool, context: &Context) -> Result<Told> {
+pub(crate) fn check(case: &Case<'_>, with_stats: bool, earlier: Option<&Path>, context: &Context) -> Result<Told> {
     let checkpoint = case.checkpoint;
     let reader = Reader::new(&checkpoint.pool);
     let (jobs, progress) = (context.jobs.get(), &context.progress);
@@ -59,7 +62,9 @@ pub(crate) fn check(case: &Case<'_>, with_stats: bool, context: &Context) -> Res
     told.findings.extend(copies::check(case, &reader, jobs, progress)?);
     if with_stats {
         let seen = scanned.values.get(parts.len()..).unwrap_or_default();
-        told.stats = Some(stats(&tensors, seen));
+        let stats = stats(&tensors, seen);
+        told.findings.extend(sibling::check(case, earlier, &stats, context)?);
+        told.stats = Some(stats);
     }
     Ok(told)
 }

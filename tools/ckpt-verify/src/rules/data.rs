@@ -44,6 +44,17 @@ explain! {
     /// The bytes may be of another dtype than the header says. If they are right, processors compute with such numbers a
     /// hundred times slower.
     DenormalFlood;
+    /// With `--stats`: compares every tensor with that of the run's step before, or of the checkpoint given with `--against`.
+    /// If not one of them changed, it is a warning.
+    ///
+    /// What is frozen, as all but the adapter of a LoRA is, does not change, and what is trained does: a layer on the wrong
+    /// side of that was forgotten by the optimizer, or its gradient never came.
+    StepUnchanged;
+    /// With `--stats`: compares the norm of every tensor with that in the run's step before, or in the checkpoint given with
+    /// `--against`; twice as large or half as large is told.
+    ///
+    /// Between two saves weights move by percents. The run diverged, weights were scaled on the way, or it is another model.
+    StepJump;
     /// Compares the `weight_shape` that compressed-tensors stores with the size of the packed weights and the bits that
     /// config.json states.
     ///
