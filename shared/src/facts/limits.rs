@@ -22,8 +22,9 @@ pub const ZIP_DIRECTORY: u64 = 1_024_000_000;
 /// Bytes of the pickle inside a checkpoint (`data.pkl`). 70,000 tensors take 10 MB.
 pub const PICKLE: u64 = 1_000_000_000;
 
-/// Objects one pickle may build, a bound for those that expand by memo references.
-pub const PICKLE_OBJECTS: u64 = 50_000_000;
+/// Bytes that what one pickle builds may take in memory. 70,000 tensors take 50 MB, and no state of training that is known
+/// holds more than a few million values.
+pub const PICKLE_MEMORY: u64 = 240_000_000;
 
 /// Values that a pickle's containers may stand for when those that are held several times count each time: a pickle of a
 /// few kilobytes can mean 10^9 and more ("billion laughs"), one of 70,000 tensors means 10^7.

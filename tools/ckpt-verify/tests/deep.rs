@@ -443,7 +443,7 @@ fn every_rule_of_the_data_is_damaged_here_or_compares_two_things() {
         CASES.iter().flat_map(|(.., expected)| *expected).filter_map(|said| said.split(' ').nth(1)).collect();
     for id in Id::ALL.iter().filter(|id| id.level() == Level::Deep) {
         // `bit-rot` is said by ckpt-hash, which knows what a file was before.
-        let compares = ["against-", "manifest-", "bit-rot"].iter().any(|prefix| id.name().starts_with(prefix));
+        let compares = ["against-", "manifest-", "step-", "bit-rot"].iter().any(|prefix| id.name().starts_with(prefix));
         assert!(compares || found.contains(&id.name()), "{} has no case", id.name());
     }
 }

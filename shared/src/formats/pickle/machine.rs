@@ -25,6 +25,8 @@ pub struct Machine<'a> {
     far: BTreeMap<u64, Node>,
     /// Number that `MEMOIZE` gives next: how many entries there are.
     memoized: u64,
+    /// Bytes that all this takes.
+    spent: u64,
     /// Byte of the file at which the frame ends.
     frame: Option<u64>,
     /// Go on wherever some unpickler would.
@@ -39,6 +41,8 @@ const NONE: usize = 256;
 const TRUE: usize = 257;
 /// See [`NONE`].
 const FALSE: usize = 258;
+/// See [`NONE`]: the empty tuple.
+const NOTHING: usize = 259;
 
 /// What can go wrong at an opcode, before its place is known.
 enum Fault {
@@ -106,7 +110,7 @@ impl<'a> Machine<'a> {
                 Err(Fault::TooLarge) => {
                     return Err(Finding::new(Id::TooLarge, "the pickle builds too many objects")
                         .at(at)
-                        .needed(format!("at most {}", limits::PICKLE_OBJECTS), "more"));
+                        .needed(format!("at most {} bytes of them", limits::PICKLE_MEMORY), "more"));
                 }
             }
         }
@@ -244,7 +248,7 @@ impl<'a> Machine<'a> {
             0x97 => self.push(Value::Buffer)?,
             0x98 => drop(self.top()?),
             // EMPTY_TUPLE, TUPLE, TUPLE1, TUPLE2, TUPLE3
-            b')' => self.push(Value::Tuple(Vec::new()))?,
+            b')' => self.push_small(NOTHING, Value::Tuple(Vec::new()))?,
             b't' => {
                 let items = self.pop_mark()?;
                 self.push(Value::Tuple(items))?;

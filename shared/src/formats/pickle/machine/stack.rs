@@ -2,17 +2,28 @@
 
 use std::borrow::Cow;
 
+use crate::bytes::to_u64;
 use crate::facts::limits;
 use crate::formats::pickle::{Global, Made, Node, Object, Touch, Value};
 
-use super::{FALSE, Fault, Machine, Step};
+use super::{Fault, Machine, NOTHING, Step};
+
+/// Bytes that a value takes: itself, its places on the stack and in what holds it, its weight when what it unfolds to
+/// is counted.
+const EACH: usize = size_of::<Value<'_>>().saturating_add(2 * size_of::<Node>()).saturating_add(size_of::<u64>());
 
 impl<'a> Machine<'a> {
     pub(super) fn add(&mut self, value: Value<'a>) -> Step<Node> {
-        let count = u64::try_from(self.pickle.values.len()).unwrap_or(u64::MAX);
-        let node = u32::try_from(count).ok().filter(|_| count < limits::PICKLE_OBJECTS).ok_or(Fault::TooLarge)?;
+        let node = u32::try_from(self.pickle.values.len()).map_err(|_| Fault::TooLarge)?;
+        self.spend(EACH)?;
         self.pickle.values.push(value);
         Ok(Node(node))
+    }
+
+    /// Counts bytes that something more takes.
+    fn spend(&mut self, bytes: usize) -> Step<()> {
+        self.spent = self.spent.saturating_add(to_u64(bytes));
+        if self.spent > limits::PICKLE_MEMORY { Err(Fault::TooLarge) } else { Ok(()) }
     }
 
     pub(super) fn push(&mut self, value: Value<'a>) -> Step<()> {
@@ -23,7 +34,7 @@ impl<'a> Machine<'a> {
 
     /// Pushes a value that never changes; all its occurrences are one node.
     pub(super) fn push_small(&mut self, place: usize, value: Value<'a>) -> Step<()> {
-        self.small.resize(FALSE.saturating_add(1), None);
+        self.small.resize(NOTHING.saturating_add(1), None);
         if let Some(node) = self.small.get(place).copied().flatten() {
             self.stack.push(node);
             return Ok(());
@@ -36,6 +47,7 @@ impl<'a> Machine<'a> {
     }
 
     pub(super) fn push_global(&mut self, module: Cow<'a, str>, name: Cow<'a, str>, offset: u64) -> Step<()> {
+        self.spend(size_of::<Global<'_>>())?;
         let index = self.pickle.globals.len();
         self.pickle.globals.push(Global { module, name, offset });
         self.push(Value::Global(index))
@@ -49,6 +61,7 @@ impl<'a> Machine<'a> {
         made: Made,
         offset: u64,
     ) -> Step<()> {
+        self.spend(size_of::<Object>())?;
         self.push(Value::Object(Box::new(Object {
             class,
             args,
@@ -118,6 +131,7 @@ impl<'a> Machine<'a> {
     }
 
     pub(super) fn append(&mut self, items: Vec<Node>, offset: u64) -> Step<()> {
+        self.spend(items.len().saturating_mul(size_of::<Node>()))?;
         match self.top_value()? {
             Value::List(list) | Value::Set(list) => list.extend(items),
             Value::Object(object) => object.list.extend(items),
@@ -127,6 +141,7 @@ impl<'a> Machine<'a> {
     }
 
     pub(super) fn set_items(&mut self, items: Vec<(Node, Node)>, offset: u64) -> Step<()> {
+        self.spend(items.len().saturating_mul(size_of::<(Node, Node)>()))?;
         match self.top_value()? {
             Value::Dict(dict) => dict.extend(items),
             Value::Object(object) => object.items.extend(items),
@@ -137,6 +152,7 @@ impl<'a> Machine<'a> {
 
     pub(super) fn put(&mut self, number: u64) -> Step<()> {
         let node = self.top()?;
+        self.spend(size_of::<Option<Node>>())?;
         // Picklers number from 0 without gaps; a far number must not make room for all those before it.
         let near = self.memoized.saturating_mul(2).saturating_add(1024);
         let old = match usize::try_from(number) {
