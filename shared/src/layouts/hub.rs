@@ -105,7 +105,7 @@ pub(super) fn around(real: &Path) -> Option<PathBuf> {
 }
 
 /// What downloads that were broken off left among the blobs of a snapshot's repository. Their names are relative to the
-/// snapshot, `up` folders below the repository.
+/// snapshot, two folders below the repository.
 pub(super) fn unfinished(snapshot: &Path) -> Vec<Finding> {
     let real = snapshot.canonicalize().unwrap_or_else(|_| snapshot.to_owned());
     let at_top = real.parent().and_then(Path::file_name) == Some(OsStr::new(SNAPSHOTS));
