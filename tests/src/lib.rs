@@ -8,6 +8,7 @@
 )]
 
 pub mod case;
+pub mod models;
 pub mod room;
 pub mod schema;
 pub mod tools;

@@ -44,6 +44,7 @@ struct Document {
     schema: String,
     path: String,
     path_base64: Option<String>,
+    snapshot: Option<String>,
     status: Status,
     error: Option<Error>,
     inspect: Option<Inspect>,
@@ -367,6 +368,7 @@ struct Convert {
 struct Source {
     path: String,
     path_base64: Option<String>,
+    snapshot: Option<String>,
     status: Status,
     inspect: Option<Inspect>,
     verify: Option<Verify>,

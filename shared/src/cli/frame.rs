@@ -188,6 +188,7 @@ impl<T: Tool> Frame<'_, T> {
         if let Err(error) = std::fs::metadata(&path) {
             return Some(Err(failure::of_path(&error)));
         }
+        document.snapshot = super::inside::snapshot(&path);
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
         let meter = Meter::start(&self.context.progress, &name, &self.context.voice, self.common.progress);
         let run = catch_unwind(AssertUnwindSafe(|| self.tool.run(document, &self.context)));
@@ -205,12 +206,8 @@ impl<T: Tool> Frame<'_, T> {
     }
 
     /// What stands for a document on stdout, line feed included.
-    fn text(&mut self, mut document: Document, answered: bool) -> anyhow::Result<String> {
-        let documents = if self.common.each && !document.children.is_empty() {
-            std::mem::take(&mut document.children)
-        } else {
-            vec![document]
-        };
+    fn text(&mut self, document: Document, answered: bool) -> anyhow::Result<String> {
+        let documents = if self.common.each { leaves(document) } else { vec![document] };
         let mut text = String::new();
         for document in &documents {
             self.written = self.written.saturating_add(1);
@@ -234,5 +231,13 @@ impl<T: Tool> Frame<'_, T> {
             }
         }
         Ok(text)
+    }
+}
+
+/// The documents inside a document that have none inside, in their order; itself if it has none.
+fn leaves(mut document: Document) -> Vec<Document> {
+    match std::mem::take(&mut document.children) {
+        children if children.is_empty() => vec![document],
+        children => children.into_iter().flat_map(leaves).collect(),
     }
 }

@@ -36,6 +36,9 @@ pub struct Source {
     /// The bytes of a path that is not UTF-8, in base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path_base64: Option<String>,
+    /// The snapshot that stood for a repository's folder in the hub's cache, relative to the path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<String>,
     /// Its status before the conversion.
     pub status: Status,
     /// What ckpt-inspect said of it.
@@ -58,6 +61,7 @@ impl Source {
         Source {
             path: document.path.clone(),
             path_base64: document.path_base64.clone(),
+            snapshot: document.snapshot.clone(),
             status: document.status,
             inspect: document.inspect.take(),
             verify: document.verify.take(),

@@ -11,8 +11,8 @@ use super::Stats;
 /// What a checkpoint is. Fields that are not known are null; the last five are there when asked for.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Inspect {
-    /// How the files lie: `hf`, `meta`, `file` …; `run` for a folder whose steps are the document's children: figures are
-    /// then each step's own.
+    /// How the files lie: `hf`, `meta`, `file` …. Of a folder whose checkpoints are the document's children: `run` (figures
+    /// are each step's own), `tree` for several models and `cache` for the hub's (figures are sums over the children).
     pub layout: String,
     /// Container formats found, sorted: `safetensors`, `torch-zip` …
     pub formats: Vec<String>,
@@ -135,7 +135,7 @@ pub struct Config {
     pub file: String,
     /// `model_type` of config.json.
     pub model_type: Option<String>,
-    /// The first of config.json's `architectures`.
+    /// The first of config.json's `architectures`, or diffusers' `_class_name`.
     pub architecture: Option<String>,
     /// Layers.
     pub layers: Option<u64>,

@@ -49,6 +49,10 @@ pub struct Document {
     /// The bytes of a path that is not UTF-8, in base64; where present, it counts and not `path`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path_base64: Option<String>,
+    /// The snapshot that stands for a repository's folder in the hub's cache, relative to `path`: `snapshots/COMMIT`. Paths
+    /// inside sections are then relative to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<String>,
     /// The worst answer of any tool so far.
     pub status: Status,
     /// Names of tensors that the next tool shall speak of; it checks the others all the same. Only ever read: no tool writes it.
@@ -89,6 +93,7 @@ impl Document {
             schema: SCHEMA.to_owned(),
             path: text,
             path_base64: base64,
+            snapshot: None,
             status: Status::Ok,
             select: None,
             error: None,
@@ -127,6 +132,7 @@ impl Document {
     /// Gives it another path: what a conversion wrote.
     pub fn set_path(&mut self, path: &Path) {
         (self.path, self.path_base64) = path::to_fields(path);
+        self.snapshot = None;
     }
 
     /// The tensors to speak of, if a filter narrowed them.

@@ -72,6 +72,7 @@ rules! {
     LinkDangling          "link-dangling"           Error   Structure "a symbolic link leads to nothing";
     LinkOutside           "link-outside"            Note    Structure "a symbolic link leads out of the checkpoint";
     NameUnsafe            "name-unsafe"             Error   Structure "a file name written in a file leads out of the checkpoint";
+    SnapshotUnclear       "snapshot-unclear"        Error   Structure "nothing says which snapshot of a cached repository is meant, or it is not there";
     PartialLeft           "partial-left"            Error   Structure "an unfinished conversion or download lies here";
     NameCase              "name-case"               Warning Structure "two file names differ only in case; not every disk can hold both";
     TooLarge              "too-large"               Error   Structure "a file asks for more than the readers' limits allow";
@@ -131,6 +132,7 @@ rules! {
     IndexWrongShard       "index-wrong-shard"       Error   Structure "a tensor stands in another shard than the index says";
     IndexTotalSize        "index-total-size"        Warning Structure "the index's total_size is not the sum of the tensors";
     ShardMissing          "shard-missing"           Error   Structure "a shard is missing";
+    PartMissing           "part-missing"            Error   Structure "a pipeline's index names a part that is not there";
     ShardStray            "shard-stray"             Warning Structure "a weight file belongs to no index, or hides the shards beside it";
     ShardMismatch         "shard-mismatch"          Error   Structure "model-parallel shards do not fit together";
     // What belongs beside the weights.

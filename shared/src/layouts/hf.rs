@@ -1,4 +1,5 @@
-//! Hugging Face: `model.safetensors`, or shards with an index; `pytorch_model.bin` likewise; `config.json`.
+//! Hugging Face: `model.safetensors`, or shards with an index; `pytorch_model.bin` and the names of diffusers likewise;
+//! `config.json`.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -7,19 +8,20 @@ use super::{Checkpoint, Family, directory, index, names, shards};
 use crate::archs::{Arch, Naming};
 use crate::facts::{FileId, Finding, Id, Severity};
 
-/// The ways transformers stores weights, in the order in which it looks for them (`modeling_utils.py`): one file and
-/// the index that stands for several.
-const STORES: &[(&str, &str)] =
-    &[("model.safetensors", "model.safetensors.index.json"), ("pytorch_model.bin", "pytorch_model.bin.index.json")];
-
 /// Reads a folder with weights on top.
 pub(super) fn read(mut checkpoint: Checkpoint, jobs: usize) -> Checkpoint {
     checkpoint.weights = PathBuf::new();
     checkpoint.config = checkpoint.json("config.json");
     checkpoint.also = also(&checkpoint);
-    let store = STORES.iter().find(|(file, index)| checkpoint.file(file).is_some() || checkpoint.file(index).is_some());
+    // One file, and the index that stands for several.
+    let mut stores = names::STORES.iter().map(|(stem, ending)| {
+        let file = format!("{stem}.{ending}");
+        let listing = format!("{file}.index.json");
+        (file, listing)
+    });
+    let store = stores.find(|(file, index)| checkpoint.file(file).is_some() || checkpoint.file(index).is_some());
     let mut used: Vec<FileId> = Vec::new();
-    if let Some(&(file, listing)) = store {
+    if let Some((file, listing)) = &store {
         let (alone, indexed) = (checkpoint.file(file).map(|(id, _)| id), checkpoint.file(listing).is_some());
         if let (Some(alone), false) = (alone, indexed) {
             used.push(alone);
@@ -29,7 +31,7 @@ pub(super) fn read(mut checkpoint: Checkpoint, jobs: usize) -> Checkpoint {
             used = index::read(&mut checkpoint, listing, jobs);
             if alone.is_some() && !used.iter().any(|file| Some(*file) == alone) {
                 let message = format!("transformers loads this file and never looks at {listing}");
-                let finding = Finding::new(Id::ShardStray, message).severity(Severity::Error).in_file(file);
+                let finding = Finding::new(Id::ShardStray, message).severity(Severity::Error).in_file(file.clone());
                 checkpoint.findings.push(finding);
             }
             used.extend(alone);
@@ -39,11 +41,22 @@ pub(super) fn read(mut checkpoint: Checkpoint, jobs: usize) -> Checkpoint {
         // Shards without an index: they say what they hold, but no loader will find them.
         checkpoint = directory::read(checkpoint, jobs);
         let message = "shards without their index; transformers will not find them";
-        let finding = Finding::new(Id::IndexInvalid, message).in_file("model.safetensors.index.json");
+        let finding = Finding::new(Id::IndexInvalid, message).in_file(listing(&checkpoint));
         checkpoint.findings.push(finding.severity(Severity::Warning).needed("an index", "none"));
     }
     checkpoint.family = family(&checkpoint);
     checkpoint
+}
+
+/// The index that shards on top should have.
+fn listing(checkpoint: &Checkpoint) -> String {
+    let named = |stem: &str, ending: &str| {
+        let (start, end) = (format!("{stem}-"), format!(".{ending}"));
+        checkpoint.files.iter().any(|entry| entry.name.starts_with(&start) && entry.name.ends_with(&end))
+    };
+    let store = names::STORES.iter().find(|(stem, ending)| named(stem, ending));
+    let (stem, ending) = store.unwrap_or(&("model", "safetensors"));
+    format!("{stem}.{ending}.index.json")
 }
 
 /// Other layouts in the same folder.

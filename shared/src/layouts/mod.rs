@@ -6,7 +6,9 @@ mod deepspeed;
 mod directory;
 mod gguf;
 mod hf;
+pub mod hub;
 mod index;
+pub mod inside;
 mod meta;
 pub mod names;
 mod nothing;
@@ -133,6 +135,8 @@ pub struct Family {
 pub struct Checkpoint {
     /// As it was given.
     pub path: PathBuf,
+    /// The snapshot that a repository of the hub's cache was read as, relative to `path`: `snapshots/COMMIT`.
+    pub snapshot: Option<String>,
     /// How its files lie.
     pub layout: Layout,
     /// Other layouts at the same path.
@@ -163,6 +167,7 @@ impl Checkpoint {
     fn new(path: &Path, layout: Layout, tree: tree::Tree) -> Checkpoint {
         Checkpoint {
             path: path.to_owned(),
+            snapshot: None,
             layout,
             also: Vec::new(),
             files: tree.entries,
@@ -179,8 +184,12 @@ impl Checkpoint {
     }
 
     /// The folder that paths of files are relative to.
-    pub fn root(&self) -> &Path {
-        if self.layout == Layout::File { self.path.parent().unwrap_or(Path::new("")) } else { &self.path }
+    pub fn root(&self) -> PathBuf {
+        match &self.snapshot {
+            Some(snapshot) => self.path.join(snapshot),
+            None if self.layout == Layout::File => self.path.parent().unwrap_or(Path::new("")).to_owned(),
+            None => self.path.clone(),
+        }
     }
 
     /// The first finding that says the checkpoint is damaged, if there is one. Only verify goes on with such a one.
@@ -294,10 +303,22 @@ pub fn open(path: &Path, from: Option<Layout>, jobs: usize) -> Result<Checkpoint
 /// As [`open`].
 pub fn open_weights(path: &Path, from: Option<Layout>, weights: Weights, jobs: usize) -> Result<Checkpoint> {
     let data = std::fs::metadata(path).map_err(|error| missing(path, &error))?;
+    let snapshot = match hub::snapshot(path) {
+        Some(Ok(snapshot)) => Some(snapshot),
+        Some(Err(finding)) => {
+            let mut checkpoint = Checkpoint::new(path, Layout::Directory, tree::Tree::default());
+            checkpoint.findings.push(finding);
+            return Ok(checkpoint);
+        }
+        None => None,
+    };
     let mut checkpoint = if data.is_dir() {
-        let tree = tree::walk(path).with_context(|| format!("cannot list {}", path.display()))?;
+        let folder = snapshot.as_ref().map_or(path, |snapshot| &snapshot.folder);
+        let mut tree = tree::walk(folder).with_context(|| format!("cannot list {}", folder.display()))?;
+        tree.findings.extend(hub::unfinished(folder));
         let layout = from.unwrap_or_else(|| names::layout_of(&tree.entries));
-        let checkpoint = Checkpoint::new(path, layout, tree);
+        let mut checkpoint = Checkpoint::new(path, layout, tree);
+        checkpoint.snapshot = snapshot.as_ref().map(|snapshot| snapshot.name.clone());
         match layout {
             Layout::Hf => hf::read(checkpoint, jobs),
             Layout::Meta => meta::read(checkpoint, jobs),
@@ -313,6 +334,8 @@ pub fn open_weights(path: &Path, from: Option<Layout>, weights: Weights, jobs: u
         checkpoint.findings.push(finding);
     }
     check_recipes(&mut checkpoint);
+    let others = snapshot.into_iter().flat_map(|snapshot| snapshot.others);
+    checkpoint.also.extend(others.map(|name| format!("another snapshot at {name}")));
     // However far it came: what has not been given its name was not finished.
     let place = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     if place.file_name().is_some_and(|name| tree::is_partial(&name.to_string_lossy())) {
@@ -320,6 +343,16 @@ pub fn open_weights(path: &Path, from: Option<Layout>, weights: Weights, jobs: u
         checkpoint.findings.insert(0, Finding::new(Id::PartialLeft, message));
     }
     Ok(checkpoint)
+}
+
+/// The files below a folder and nothing else: no weights are read, and of a cache's repository no snapshot is chosen.
+///
+/// # Errors
+/// As [`open`].
+pub fn list(path: &Path) -> Result<Checkpoint> {
+    std::fs::metadata(path).map_err(|error| missing(path, &error))?;
+    let tree = tree::walk(path).with_context(|| format!("cannot list {}", path.display()))?;
+    Ok(Checkpoint::new(path, Layout::Directory, tree))
 }
 
 /// The finding for a path that cannot be opened.

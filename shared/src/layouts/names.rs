@@ -35,14 +35,23 @@ pub fn shard_number(name: &str) -> Option<(u64, u64)> {
     (digits(number) && digits(of)).then(|| Some((number.parse().ok()?, of.parse().ok()?)))?
 }
 
-/// Whether a file on top of a folder is one that transformers would load, or a shard of such a set.
+/// How transformers and diffusers call weights, stem and ending, in the order in which they look for them: `stem.ending`
+/// for one file, `stem-00001-of-0000N.ending` for shards (`modeling_utils.py` of either).
+pub(super) const STORES: &[(&str, &str)] = &[
+    ("model", "safetensors"),
+    ("pytorch_model", "bin"),
+    ("diffusion_pytorch_model", "safetensors"),
+    ("diffusion_pytorch_model", "bin"),
+];
+
+/// Whether a file on top of a folder is one that transformers or diffusers would load, or a shard of such a set.
 pub fn is_hf_weights(name: &str) -> bool {
-    let known =
-        ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"];
-    let shard = shard_number(name).is_some()
-        && ((name.starts_with("model-") && name.ends_with(".safetensors"))
-            || (name.starts_with("pytorch_model-") && name.ends_with(".bin")));
-    known.contains(&name) || shard
+    STORES.iter().any(|(stem, ending)| {
+        let rest = name.strip_prefix(stem).unwrap_or("");
+        let is_shard = rest.starts_with('-') && shard_number(name).is_some();
+        rest.strip_prefix('.').is_some_and(|rest| rest.strip_suffix(".index.json").unwrap_or(rest) == *ending)
+            || (is_shard && rest.ends_with(&format!(".{ending}")))
+    })
 }
 
 /// Whether a file on top is a trainer's note to itself about how its files lie, of no use beside other weights.
@@ -81,6 +90,8 @@ mod tests {
         assert_eq!(shard_number("transformer/pytorch_model-00000-of-00130.bin"), Some((0, 130)));
         assert_eq!(shard_number("model-last-of-us.safetensors"), None);
         assert!(is_hf_weights("model-00001-of-00002.safetensors") && !is_hf_weights("a/model.safetensors"));
+        assert!(is_hf_weights("diffusion_pytorch_model.bin") && is_hf_weights("model.safetensors.index.json"));
+        assert!(!is_hf_weights("diffusion_pytorch_model.fp16.safetensors") && !is_hf_weights("model-fp8.safetensors"));
         assert!(is_weights("unet.ckpt") && !is_weights("optimizer_1.bin") && !is_weights("rng_state_0.pth"));
     }
 }

@@ -8,7 +8,6 @@ use crate::facts::{Finding, Id};
 const KINDS: &[(&str, &str)] = &[
     ("model_optim_rng.pt", "a Megatron checkpoint"),
     ("manifest.ocdbt", "an Orbax checkpoint"),
-    ("model_index.json", "a diffusion pipeline, whose folders are checkpoints of their own"),
     ("adapter_config.json", "a PEFT adapter"),
     (".nemo", "a NeMo archive"),
     (".onnx", "an ONNX model"),

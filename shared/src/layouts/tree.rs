@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::hub;
 use crate::bytes::Pool;
 use crate::facts::{Finding, Id, limits};
 
@@ -28,6 +29,17 @@ pub(super) struct Tree {
     /// The same files in the same order.
     pub(super) pool: Pool,
     pub(super) findings: Vec<Finding>,
+}
+
+impl Tree {
+    /// Leaves out files.
+    pub(super) fn retain(&mut self, keep: impl FnMut(&Entry) -> bool) {
+        self.entries.retain(keep);
+        self.pool = Pool::default();
+        for entry in &self.entries {
+            self.pool.add(entry.path.clone(), entry.name.clone());
+        }
+    }
 }
 
 /// Names that are never part of a checkpoint: version control, caches, unfinished work of ours.
@@ -73,7 +85,10 @@ pub(super) fn several(folder: &Path, names: Vec<String>) -> Tree {
 /// # Errors
 /// If `root` itself cannot be listed; what cannot be below it is a finding.
 pub(super) fn walk(root: &Path) -> io::Result<Tree> {
-    let mut walk = Walk { root: root.canonicalize()?, tree: Tree::default(), seen: HashSet::new() };
+    let real = root.canonicalize()?;
+    // The links of a snapshot in the hub's cache stay inside as long as they lead to its repository's blobs.
+    let inside = hub::around(&real).unwrap_or(real);
+    let mut walk = Walk { root: inside, tree: Tree::default(), seen: HashSet::new() };
     walk.folder(root, "", 0)?;
     let mut tree = walk.tree;
     tree.entries.sort_by(|a, b| a.name.cmp(&b.name));

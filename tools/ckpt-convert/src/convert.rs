@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use ckpt::cli::Context;
+use ckpt::cli::{self, Context};
 use ckpt::document::{Convert, Document, Source, Status, Written};
 use ckpt::facts::{Finding, Id};
+use ckpt::layouts::inside::{self, Inside, Kind as Several};
 use ckpt::layouts::{Checkpoint, Layout};
 use ckpt::plan::read::Reader;
 
@@ -24,7 +25,16 @@ pub(crate) fn run(options: &Options, document: &mut Document, context: &Context)
         return Ok(document.status);
     }
     let path = document.path();
-    let (checkpoint, outside) = open(options, &path, context)?;
+    let inside = inside::of(&path).filter(|_| context.from.is_none());
+    let (checkpoint, outside) = match inside {
+        None => open(options, &path, context)?,
+        // The folder of DeepSpeed's steps says which of them is the newest.
+        Some(inside) if matches!(inside.kind, Several::Run(_)) => open(options, &path, context).or_else(|error| {
+            let nothing = cli::finding(&error).is_some_and(|finding| finding.id == Id::NotACheckpoint);
+            if nothing { several(&inside) } else { Err(error) }
+        })?,
+        Some(inside) => return several(&inside),
+    };
     let reader = Reader::new(&checkpoint.pool);
     let out = match &options.out {
         Some(out) => Some(target::of(out, &path, options.inputs.get().copied().unwrap_or(1))?),
@@ -70,6 +80,13 @@ pub(crate) fn run(options: &Options, document: &mut Document, context: &Context)
         document.set_path(out);
     }
     Ok(Status::Ok)
+}
+
+/// Says no to several checkpoints at once.
+fn several<T>(inside: &Inside) -> Result<T> {
+    let parts = inside.kind.parts();
+    let message = format!("the path holds several {parts}, and one at a time is converted");
+    refuse(message, format!("give one of the {parts}: {}", inside.listed()))
 }
 
 /// Opens the source and takes out what is not wanted of it. Also returns the names of tensors that lie outside the
@@ -140,7 +157,7 @@ fn write(job: &Job<'_>, draft: &mut Draft, out: &Path) -> Result<Vec<Written>> {
 /// Adds those small files of the draft that the source does not have.
 fn in_place(job: &Job<'_>, draft: &mut Draft) -> Result<Vec<Written>> {
     let root = job.checkpoint.root();
-    let root = if root.as_os_str().is_empty() { Path::new(".") } else { root };
+    let root = if root.as_os_str().is_empty() { Path::new(".") } else { &root };
     let _lock = target::lock(root)?;
     let mut written = Vec::new();
     for (name, content) in &draft.files {

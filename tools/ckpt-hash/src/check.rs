@@ -47,11 +47,15 @@ pub(crate) fn run(options: &Options, document: &mut Document, context: &Context)
         Some(file) => manifests::read(file, given, Some(&path), options.algorithm)?,
         None => manifests::hub::read(&path)?,
     };
-    let mut checkpoint = take::open(&path, options, context)?;
+    let mut checkpoint = match options.check {
+        Some(_) => take::open(&path, options, context)?,
+        // Of a repository in the cache every blob is looked at, not those of one snapshot.
+        None => take::list(&path, options)?,
+    };
     let recorded = globs(&manifest)?;
     // The cache may lie in the folder that it speaks of.
     let own = own::identities([&options.output, &options.cache]);
-    let root = checkpoint.root().to_owned();
+    let root = checkpoint.root();
     let is_own = |path: &str| {
         !own.is_empty() && std::fs::metadata(root.join(path)).is_ok_and(|data| own.contains(&Identity::of(&data)))
     };

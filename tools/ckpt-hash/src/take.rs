@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
@@ -10,7 +10,7 @@ use ckpt::bytes::Care;
 use ckpt::cli::{self, Context, Refusal, Usage};
 use ckpt::document::{Document, FileDigest, Hash, Status, TensorDigest};
 use ckpt::facts::Id;
-use ckpt::layouts::training::run;
+use ckpt::layouts::inside;
 use ckpt::layouts::{self, Checkpoint, Layout};
 use ckpt::manifests::{self, Ask, Digests, Names, Scope, oms};
 
@@ -18,22 +18,27 @@ use crate::kept::Kept;
 use crate::options::{Format, Options};
 use crate::own;
 
-/// Answers for a checkpoint, or for every step of a run.
+/// Answers for a checkpoint, or for every one inside a path.
 pub(crate) fn run(options: &Options, document: &mut Document, context: &Context) -> Result<Status> {
-    let run = run::of_folder(&document.path()).ok().filter(|run| context.from.is_none() && run.is_one());
+    let inside = inside::of(&document.path()).filter(|_| context.from.is_none());
     // The lists of other programs are lists of files, and those below the folder are as good as any.
-    let Some(run) = run.filter(|_| !options.lists_files_only()) else { return one(options, document, context) };
+    let Some(inside) = inside else {
+        let checkpoint = open(&document.path(), options, context)?;
+        return one(options, document, &checkpoint, context);
+    };
+    if options.lists_files_only() {
+        return one(options, document, &careful(inside.all()?, options), context);
+    }
     document.hash = None;
-    let paths = run.steps.iter().map(|step| step.path.as_path());
-    cli::inside(document, paths, context, |step| one(options, step, context))?;
+    let paths = inside.paths();
+    cli::inside(document, paths.iter().map(PathBuf::as_path), context, |child| run(options, child, context))?;
     Ok(Status::Ok)
 }
 
 /// Answers for one checkpoint.
-fn one(options: &Options, document: &mut Document, context: &Context) -> Result<Status> {
-    let checkpoint = open(&document.path(), options, context)?;
+fn one(options: &Options, document: &mut Document, checkpoint: &Checkpoint, context: &Context) -> Result<Status> {
     let files_only = options.lists_files_only();
-    if files_only && let Some(name) = unprintable(&checkpoint) {
+    if files_only && let Some(name) = unprintable(checkpoint) {
         let message = format!("the name of the file {name} is not UTF-8, which a list of digests cannot hold here");
         bail!(Refusal::new(message, "leave it out with --exclude, or take --format json"));
     }
@@ -47,7 +52,7 @@ fn one(options: &Options, document: &mut Document, context: &Context) -> Result<
         scope: Scope { excluded: &excluded, own: &own },
         cache: options.kept.get().map(Kept::cache),
     };
-    let taken = manifests::take(&checkpoint, &ask, context.jobs.get(), &context.progress)?;
+    let taken = manifests::take(checkpoint, &ask, context.jobs.get(), &context.progress)?;
     let met = options.duplicates.then(|| options.twins.meet(&document.path, &taken));
     let mut section = section(taken, options, document);
     if let Some((mut shared, notes)) = met {
@@ -60,7 +65,7 @@ fn one(options: &Options, document: &mut Document, context: &Context) -> Result<
         section.notes.extend(notes);
     }
     if statement {
-        section.excluded = unstated(&checkpoint, &section);
+        section.excluded = unstated(checkpoint, &section);
     }
     document.hash = Some(section.into());
     Ok(Status::Ok)
@@ -86,10 +91,19 @@ pub(crate) fn open(path: &Path, options: &Options, context: &Context) -> Result<
     let layout = context.from.as_deref().map(|name| {
         Layout::from_name(name).ok_or_else(|| Usage(format!("there is no layout {name:?} to read a path --from")))
     });
-    let mut checkpoint = layouts::open_weights(path, layout.transpose()?, context.weights, context.jobs.get())?;
+    let checkpoint = layouts::open_weights(path, layout.transpose()?, context.weights, context.jobs.get())?;
+    Ok(careful(checkpoint, options))
+}
+
+/// The files below a folder, whatever they are.
+pub(crate) fn list(path: &Path, options: &Options) -> Result<Checkpoint> {
+    Ok(careful(layouts::list(path)?, options))
+}
+
+fn careful(mut checkpoint: Checkpoint, options: &Options) -> Checkpoint {
     checkpoint.findings.retain(|finding| finding.id != Id::PartialLeft);
     checkpoint.pool.set_care(options.rate.map(|rate| Arc::new(Care::new(rate))));
-    Ok(checkpoint)
+    checkpoint
 }
 
 /// A file whose name is not text.

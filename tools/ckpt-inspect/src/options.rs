@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use ckpt::cli::{self, Context, Example, Glob, Refusal, Selection, Style, Tool, Usage};
-use ckpt::document::{Document, Status};
+use ckpt::document::{Document, Inspect, Status};
 use ckpt::facts::Severity;
-use ckpt::layouts::training::run;
+use ckpt::layouts::inside::{self, Inside, Kind};
 use ckpt::layouts::{self, Checkpoint, Layout};
 
 use crate::report;
@@ -63,16 +63,10 @@ impl Tool for Options {
     }
 
     fn run(&self, document: &mut Document, context: &Context) -> Result<Status> {
-        let run = run::of_folder(&document.path()).ok().filter(|run| context.from.is_none() && run.is_one());
-        let Some(run) = run else { return self.one(document, context) };
-        if self.diff.is_some() {
-            let message = "the path is a run of several steps, which cannot be compared as one";
-            return Err(Refusal::new(message, "give one of the steps").into());
+        match inside::of(&document.path()).filter(|_| context.from.is_none()) {
+            Some(inside) => self.several(&inside, document, context),
+            None => self.one(document, context),
         }
-        let paths = run.steps.iter().map(|step| step.path.as_path());
-        cli::inside(document, paths, context, |step| self.one(step, context))?;
-        document.inspect = Some(summary::run::of(document).into());
-        Ok(Status::Ok)
     }
 
     fn report(&self, document: &Document, style: Style) -> String {
@@ -81,6 +75,28 @@ impl Tool for Options {
 }
 
 impl Options {
+    /// Looks at every checkpoint inside a path.
+    fn several(&self, inside: &Inside, document: &mut Document, context: &Context) -> Result<Status> {
+        if self.diff.is_some() {
+            let parts = inside.kind.parts();
+            let message = format!("the path holds several {parts}, which cannot be compared as one");
+            return Err(Refusal::new(message, format!("give one of the {parts}: {}", inside.listed())).into());
+        }
+        let paths = inside.paths();
+        cli::inside(document, paths.iter().map(PathBuf::as_path), context, |child| self.run(child, context))?;
+        let section = match inside.kind {
+            Kind::Run(_) => summary::run::of(document),
+            Kind::Tree => {
+                let rest = inside.rest()?;
+                let (own, _) = summary::of(&rest);
+                summary::several::of(inside, document, own)
+            }
+            Kind::Cache => summary::several::of(inside, document, Inspect::default()),
+        };
+        document.inspect = Some(section.into());
+        Ok(Status::Ok)
+    }
+
     /// Looks at one checkpoint.
     fn one(&self, document: &mut Document, context: &Context) -> Result<Status> {
         let checkpoint = open(&document.path(), layout(context)?, context)?;

@@ -1,13 +1,14 @@
 //! One checkpoint through all that was asked of it: rules, readiness for a use, comparison.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use ckpt::cli::{self, Context, Refusal, Usage};
 use ckpt::document::{Counts, Document, FindingRecord, Status, Verify};
 use ckpt::facts::rules::Level;
 use ckpt::facts::{Finding, Id, Severity};
-use ckpt::layouts::training::run::{self, Run, Step};
+use ckpt::layouts::inside::{self, Inside, Kind};
+use ckpt::layouts::training::run::{Run, Step};
 use ckpt::layouts::{self, Layout};
 
 use crate::case::Case;
@@ -43,26 +44,42 @@ fn is_error(finding: &Finding, ids: &[Id]) -> bool {
     finding.severity == Severity::Error && ids.contains(&finding.id)
 }
 
-/// Checks a checkpoint, or every step of a run.
+/// Checks a checkpoint, or every one inside a path.
 pub(crate) fn run(options: &Options, document: &mut Document, context: &Context) -> Result<Status> {
-    let path = document.path();
-    if options.newest {
-        return newest::run(options, document, context);
-    }
-    match run::of_folder(&path).ok().filter(|run| context.from.is_none() && run.is_one()) {
-        Some(run) => steps(options, document, &run, context),
+    if options.newest { newest::run(options, document, context) } else { any(options, document, context) }
+}
+
+fn any(options: &Options, document: &mut Document, context: &Context) -> Result<Status> {
+    match inside::of(&document.path()).filter(|_| context.from.is_none()) {
+        Some(inside) => several(options, document, &inside, context),
         None => one(options, document, context),
     }
 }
 
-/// Checks every step of a run, each in a child of the document.
-fn steps(options: &Options, document: &mut Document, run: &Run, context: &Context) -> Result<Status> {
+/// Checks everything inside a path, each in a child of the document.
+fn several(options: &Options, document: &mut Document, inside: &Inside, context: &Context) -> Result<Status> {
     if options.against.is_some() || options.manifest.is_some() {
-        let message = "the path is a run of several steps, which cannot be compared as one";
-        return Err(Refusal::new(message, "give one of the steps, or find the newest with --newest").into());
+        let parts = inside.kind.parts();
+        let message = format!("the path holds several {parts}, which cannot be compared as one");
+        let newest = if matches!(inside.kind, Kind::Run(_)) { ", or find the newest with --newest" } else { "" };
+        return Err(Refusal::new(message, format!("give one of the {parts}{newest}: {}", inside.listed())).into());
     }
-    let paths = run.steps.iter().map(|step| step.path.as_path());
-    cli::inside(document, paths, context, |step| one(options, step, context))?;
+    let paths = inside.paths();
+    cli::inside(document, paths.iter().map(PathBuf::as_path), context, |child| any(options, child, context))?;
+    let findings = match &inside.kind {
+        Kind::Run(run) => of_run(run, document),
+        Kind::Tree => rules::check(&Case::new(&inside.rest()?), &context.policy),
+        Kind::Cache => Vec::new(),
+    };
+    let mut records = context.policy.records(&findings);
+    records.sort_by(|a, b| (&a.file, a.offset, &a.id).cmp(&(&b.file, b.offset, &b.id)));
+    let status = context.policy.status(&records);
+    document.verify = Some(section(options, records).into());
+    Ok(status)
+}
+
+/// What is found of a run beside its steps, which have been checked.
+fn of_run(run: &Run, document: &Document) -> Vec<Finding> {
     let mut findings: Vec<Finding> = run.unfinished.iter().map(|name| unfinished(name)).collect();
     // Weights alone are as good as any, unless the other steps have more.
     let bare: Vec<&Step> =
@@ -73,10 +90,7 @@ fn steps(options: &Options, document: &mut Document, run: &Run, context: &Contex
             Finding::new(Id::StepIncomplete, message).in_file(step.name.clone())
         }));
     }
-    let records = context.policy.records(&findings);
-    let status = context.policy.status(&records);
-    document.verify = Some(section(options, records).into());
-    Ok(status)
+    findings
 }
 
 /// Whether a step was noted to hold nothing but weights.

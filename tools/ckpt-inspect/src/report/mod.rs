@@ -4,6 +4,7 @@ mod diff;
 mod files;
 mod model;
 mod run;
+mod several;
 mod tensors;
 mod tree;
 
@@ -18,6 +19,12 @@ pub(crate) fn of(document: &Document, style: Style) -> String {
     let inspect = document.inspect.as_ref().and_then(|section| section.own());
     if inspect.is_some_and(|inspect| inspect.layout == "run") {
         text.push_str(&run::lines(document, style));
+    } else if let Some(inspect) = inspect.filter(|_| !document.children.is_empty()) {
+        text.push_str(&several::lines(document, inspect, style));
+        for child in document.children.iter().filter(|child| !child.children.is_empty()) {
+            text.push('\n');
+            text.push_str(&of(child, style));
+        }
     } else if let Some(inspect) = inspect {
         summary(&mut text, inspect, style);
         if let Some(tree) = &inspect.tree {

@@ -45,7 +45,7 @@ pub(super) fn of(checkpoint: &Checkpoint, facts: Option<&ModelFacts>) -> Option<
     Some(Config {
         file: file.name.clone(),
         model_type: whole.get("model_type").and_then(Value::as_str).map(str::to_owned),
-        architecture: whole.pointer("/architectures/0").and_then(Value::as_str).map(str::to_owned),
+        architecture: architecture(whole).map(str::to_owned),
         layers: settings.number(&["num_hidden_layers", "n_layers", "n_layer", "num_layers"]),
         hidden: settings.number(&["hidden_size", "dim", "n_embd", "d_model"]),
         intermediate: settings
@@ -72,6 +72,11 @@ pub(super) fn of(checkpoint: &Checkpoint, facts: Option<&ModelFacts>) -> Option<
             .or_else(|| text(&["torch_dtype", "dtype"])),
         quantization: settings.get(&["quantization_config", "quantization", "quantization_args"]).cloned(),
     })
+}
+
+/// The class of the model: the first that transformers is told, or the one of diffusers.
+fn architecture(config: &Value) -> Option<&str> {
+    config.pointer("/architectures/0").or_else(|| config.get("_class_name"))?.as_str()
 }
 
 /// The scaling as the file has it: an object, or Meta's keys gathered in one.

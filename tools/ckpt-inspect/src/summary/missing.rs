@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use ckpt::facts::Id;
 use ckpt::layouts::training::{Part, State};
-use ckpt::layouts::{Checkpoint, Layout};
+use ckpt::layouts::{Checkpoint, Layout, inside};
 
 /// Files that transformers and the programs that serve its models look for.
 const HF: &[&str] = &["config.json", "generation_config.json", "tokenizer_config.json"];
@@ -21,11 +21,14 @@ pub(super) fn of(checkpoint: &Checkpoint, has_tokenizer: bool, training: Option<
     let absent = |name: &str| checkpoint.root_file(name).is_none();
     match checkpoint.layout {
         Layout::Hf => {
-            missing.extend(HF.iter().filter(|name| absent(name)).map(|name| (*name).to_owned()));
+            // A part of a pipeline has its config; what it reads and says is the pipeline's own.
+            let needed = if is_part(checkpoint) { &["config.json"][..] } else { HF };
+            missing.extend(needed.iter().filter(|name| absent(name)).map(|name| (*name).to_owned()));
+            let unlisted = checkpoint.findings.iter().filter(|finding| finding.id == Id::IndexInvalid);
             if checkpoint.index.is_none() && checkpoint.shards.len() > 1 {
-                missing.insert("model.safetensors.index.json".to_owned());
+                missing.extend(unlisted.filter_map(|finding| finding.file.clone()));
             }
-            if !has_tokenizer {
+            if !has_tokenizer && !is_part(checkpoint) {
                 missing.insert("tokenizer".to_owned());
             }
         }
@@ -40,6 +43,12 @@ pub(super) fn of(checkpoint: &Checkpoint, has_tokenizer: bool, training: Option<
     }
     missing.extend(training.into_iter().flat_map(|training| of_training(checkpoint, training)));
     missing.into_iter().collect()
+}
+
+/// Whether it is a model of diffusers, or lies in the folder of a pipeline.
+fn is_part(checkpoint: &Checkpoint) -> bool {
+    let class = checkpoint.config.as_ref().and_then(|config| config.value.get("_class_name"));
+    class.is_some() || checkpoint.root_file(&format!("../{}", inside::INDEX)).is_some()
 }
 
 /// A run that left some training state can be resumed only with the rest of it.

@@ -7,6 +7,7 @@ mod family;
 mod missing;
 mod packed;
 pub(crate) mod run;
+pub(crate) mod several;
 pub(crate) mod stats;
 pub(crate) mod tensors;
 mod tied;

@@ -2,6 +2,7 @@
 
 pub(crate) mod files;
 pub(crate) mod training;
+pub(crate) mod trees;
 
 use std::path::Path;
 

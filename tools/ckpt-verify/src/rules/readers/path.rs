@@ -61,10 +61,18 @@ explain! {
     ///
     /// Download again, or copy with links followed (`cp -L`).
     LinkDangling;
-    /// A symbolic link leads out of the checkpoint. Usual in a cache of the hub, where snapshots are links.
+    /// A symbolic link leads out of the checkpoint. In the hub's cache, links of a snapshot to the blobs of its own
+    /// repository stay inside.
     ///
     /// A copy that keeps links is empty elsewhere, and who changes the target changes this checkpoint.
     LinkOutside;
+    /// Of a repository in the hub's cache (`models--org--name`), the snapshot that `refs/main` names is checked, or the only
+    /// one there is. Here there is none, or several without a ref, or the ref names one that is not there.
+    ///
+    /// A program that loads the model offline finds nothing; which of the others was meant, nobody says.
+    ///
+    /// Give one of the folders below `snapshots/`, or download again.
+    SnapshotUnclear;
     /// A file name that is written in an index leads out of the folder (`../`, an absolute path). It is not followed.
     ///
     /// No honest program writes such a name. A loader that follows it reads files of your machine.

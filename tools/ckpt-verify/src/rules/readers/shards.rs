@@ -32,6 +32,13 @@ explain! {
     ///
     /// Download the missing file; the others need not be fetched again.
     ShardMissing;
+    /// Looks for the folders that a pipeline's `model_index.json` names. Whether the models in them are whole, each of them
+    /// tells itself.
+    ///
+    /// diffusers loads all parts or fails.
+    ///
+    /// Download the folder; parts that are left out on purpose stand as `[null, null]` in the index.
+    PartMissing;
     /// Looks for weight files that the index does not name; a `model.safetensors` beside an index is an error, since
     /// transformers loads it and never looks at the shards.
     ///
