@@ -4,7 +4,21 @@ use super::tree::Entry;
 use super::{Layout, dcp, deepspeed, training};
 
 /// Endings of files that hold weights in one framework or another.
-const WEIGHTS: &[&str] = &[".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".gguf", ".npz", ".h5", ".msgpack"];
+const WEIGHTS: &[&str] = &[
+    ".safetensors",
+    ".pth",
+    ".pt",
+    ".pt2",
+    ".bin",
+    ".ckpt",
+    ".gguf",
+    ".npz",
+    ".npy",
+    ".nemo",
+    ".msgpack",
+    ".h5",
+    ".keras",
+];
 
 /// Whether a file on top of a checkpoint should hold weights.
 pub fn is_weights(name: &str) -> bool {

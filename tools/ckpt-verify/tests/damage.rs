@@ -404,7 +404,7 @@ fn small(dtype: &str, shape: &[u64]) -> Stored {
 
 /// Every kind of damage.
 fn all() -> impl Iterator<Item = &'static Case> {
-    CASES.iter().chain(damages::files::CASES).chain(damages::training::CASES)
+    CASES.iter().chain(damages::files::CASES).chain(damages::training::CASES).chain(damages::neighbours::CASES)
 }
 
 #[test]

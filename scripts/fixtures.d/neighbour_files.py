@@ -1,0 +1,261 @@
+"""Files of other frameworks: numpy's arrays, Flax's msgpack, NeMo's tars, torch's exported programs and its tar of 2016."""
+
+import io
+import pickle
+import struct
+import tarfile
+import zipfile
+
+import digests
+import numpy
+import torch
+from safetensors.torch import save_file
+
+DTYPES = "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64 complex64 complex128".split()
+
+
+def of(array):
+    """The same values as torch has them, in this machine's byte order."""
+    return torch.from_numpy(numpy.ascontiguousarray(array).astype(array.dtype.newbyteorder("=")).copy()).reshape(array.shape)
+
+
+class Bundle:
+    def __init__(self, folder):
+        self.folder, self.tensors = folder, []
+        self.random = numpy.random.default_rng(5)
+
+    def path(self, file):
+        path = self.folder / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def record(self, file, table):
+        for name, value in table.items():
+            value = value if isinstance(value, torch.Tensor) else of(value)
+            self.tensors.append(digests.entry(name, value, file=file))
+
+    def floats(self, *shape):
+        return self.random.standard_normal(shape).astype("f4")
+
+
+def make(folder):
+    bundle = Bundle(folder)
+    for part in (arrays, archives, mlx, flax, nemo, exported, tar_of_2016, refused):
+        part(bundle)
+    digests.write(folder / "expected.json", {"torch": torch.__version__, "numpy": numpy.__version__, "tensors": bundle.tensors})
+
+
+# --- numpy ------------------------------------------------------------------------------------------------------------
+
+
+def arrays(bundle):
+    w = bundle.floats(3, 4)
+    table = {"plain": w, "columns": numpy.asfortranarray(w), "swapped": w.astype(">f4"), "scalar": numpy.float64(2.5)}
+    table["cube"] = numpy.asfortranarray(bundle.random.integers(0, 9, (2, 3, 4), dtype="i2")).astype(">i2", order="K")
+    table["nothing"] = numpy.zeros((0, 3), order="F")
+    for name, array in table.items():
+        numpy.save(bundle.path(f"numpy/{name}.npy"), array)
+        bundle.record(f"numpy/{name}.npy", {name: numpy.asarray(array)})
+    with open(bundle.path("numpy/version2.npy"), "wb") as file:
+        numpy.lib.format.write_array(file, w, version=(2, 0))
+    bundle.record("numpy/version2.npy", {"version2": w})
+
+
+def archives(bundle):
+    table = {name: bundle.random.integers(0, 2, (2, 3)).astype(name) for name in DTYPES}
+    table["layers.0.weight"] = numpy.asfortranarray(bundle.floats(4, 3))
+    table["big"] = bundle.floats(5).astype(">f4")
+    table["scalar"] = numpy.int64(7)
+    # ml_dtypes' bfloat16 is saved as raw bytes.
+    half = torch.randn(2, 3).to(torch.bfloat16)
+    raw = half.view(torch.int16).numpy().view("V2")
+    others = {"names": numpy.array(["a", "bc"]), "settings": numpy.array({"lr": 1e-3}, dtype=object)}
+    numpy.savez(bundle.path("numpy/dtypes.npz"), bfloat16=raw, **table, **others)
+    numpy.savez_compressed(bundle.path("numpy/packed.npz"), bfloat16=raw, **table)
+    table = {name: numpy.asarray(array) for name, array in table.items()}
+    for file in ("numpy/dtypes.npz", "numpy/packed.npz"):
+        bundle.record(file, table)
+        bundle.record(file, {"bfloat16": half})
+
+
+def mlx(bundle):
+    w = bundle.floats(2, 8)
+    save_file({"w": of(w)}, bundle.path("mlx/weights.safetensors"), {"format": "mlx"})
+    numpy.savez(bundle.path("mlx/weights.npz"), w=w)
+    for file in ("mlx/weights.safetensors", "mlx/weights.npz"):
+        bundle.record(file, {"w": w})
+
+
+# --- Flax -------------------------------------------------------------------------------------------------------------
+
+
+def pack(value):
+    """msgpack of what Flax hands to it (`flax/serialization.py`): arrays are extension 1, a list of shape, dtype and bytes."""
+    if isinstance(value, dict):
+        items = b"".join(pack(key) + pack(item) for key, item in value.items())
+        count = len(value)
+        return (bytes([0x80 | count]) if count < 16 else struct.pack(">BH", 0xDE, count)) + items
+    if isinstance(value, (list, tuple)):
+        return bytes([0x90 | len(value)]) + b"".join(map(pack, value))
+    if isinstance(value, bool):
+        return b"\xc3" if value else b"\xc2"
+    if isinstance(value, int):
+        return bytes([value]) if value < 128 else struct.pack(">BI", 0xCE, value)
+    if isinstance(value, float):
+        return struct.pack(">Bd", 0xCB, value)
+    if isinstance(value, str):
+        data = value.encode()
+        return (bytes([0xA0 | len(data)]) if len(data) < 32 else struct.pack(">BB", 0xD9, len(data))) + data
+    if isinstance(value, bytes):
+        return struct.pack(">BI", 0xC6, len(value)) + value
+    if isinstance(value, numpy.ndarray):
+        value = of(value)
+    name = str(value.dtype).removeprefix("torch.")
+    data = value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    inner = pack([list(value.shape), name, data])
+    return struct.pack(">BIb", 0xC9, len(inner), 1) + inner
+
+
+def chunked(array, size):
+    """What Flax makes of an array that is larger than a gigabyte; here than `size` elements."""
+    flat = array.reshape(-1)
+    numbered = lambda items: {str(index): item for index, item in enumerate(items)}  # noqa: E731
+    chunks = [flat[start : start + size] for start in range(0, flat.size, size)]
+    return {"__msgpack_chunked_array__": True, "shape": numbered(array.shape), "chunks": numbered(chunks)}
+
+
+def flax(bundle):
+    table = {"params.dense.kernel": bundle.floats(3, 4), "params.dense.bias": bundle.floats(4), "opt_state.0.count": numpy.int32(3)}
+    table = {name: of(numpy.asarray(array)) for name, array in table.items()}
+    table["params.norm.scale"] = torch.randn(4).to(torch.bfloat16)
+    table["params.embed"] = torch.randn(5, 3)
+    tree = {
+        "step": 300,
+        "params": {
+            "dense": {"kernel": table["params.dense.kernel"], "bias": table["params.dense.bias"]},
+            "norm": {"scale": table["params.norm.scale"]},
+            "embed": chunked(table["params.embed"].numpy(), 6),
+        },
+        "opt_state": {"0": {"count": table["opt_state.0.count"]}, "1": {}},
+        "rate": 0.5,
+        "name": "a run",
+    }
+    bundle.path("flax/model.msgpack").write_bytes(pack(tree))
+    bundle.record("flax/model.msgpack", table)
+
+
+# --- tars -------------------------------------------------------------------------------------------------------------
+
+
+def tar(path, members, mode="w:"):
+    with tarfile.open(path, mode, format=tarfile.PAX_FORMAT) as archive:
+        for name, data in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+
+
+def saved(value):
+    stream = io.BytesIO()
+    torch.save(value, stream)
+    return stream.getvalue()
+
+
+def nemo(bundle):
+    table = {"model.embedding.weight": torch.randn(4, 3), "model.output.bias": torch.arange(4.0).to(torch.bfloat16)}
+    config = b"target: nemo.collections.nlp.models.Some\nhidden_size: 3\ntokenizer:\n  library: megatron\n"
+    members = {"./model_config.yaml": config, "./model_weights.ckpt": saved(table), "./tokenizer.model": b"words"}
+    tar(bundle.path("nemo/model.nemo"), members)
+    bundle.record("nemo/model.nemo", table)
+
+
+def tar_of_2016(bundle):
+    """Written by hand after `legacy_load` of torch, which is asked whether it reads the same."""
+    weight, bias = torch.arange(12.0).reshape(3, 4), torch.arange(4).to(torch.int32)
+    storages, tensors, pickled = io.BytesIO(), io.BytesIO(), io.BytesIO()
+    pickle.dump(3, storages, 2)
+    for key, kind, values in ((11, torch.FloatStorage, weight), (12, torch.IntStorage, bias), (13, torch.ByteStorage, b"")):
+        pickle.dump((key, "cpu", kind), storages, 2)
+        data = b"" if values == b"" else values.numpy().tobytes()
+        storages.write(struct.pack("<q", len(data) // 4) + data)
+    pickle.dump([(14, 11, 4, 8)], storages, 2)
+    pickle.dump(3, tensors, 2)
+    views = [
+        (21, 11, torch.FloatTensor, (4, 3), (1, 4), 0),
+        (22, 12, torch.IntTensor, (4,), (1,), 0),
+        (23, 14, torch.FloatTensor, (2, 2), (2, 1), 3),
+    ]
+    for key, storage, kind, size, stride, offset in views:
+        pickle.dump((key, storage, kind), tensors, 2)
+        numbers = [*size, *stride, offset]
+        tensors.write(struct.pack(f"<i4x{len(numbers)}q", len(size), *numbers))
+
+    class Writer(pickle.Pickler):
+        def persistent_id(self, value):
+            return str(value) if isinstance(value, Key) else None
+
+    class Key(int):
+        pass
+
+    Writer(pickled, 2).dump({"w": Key(21), "b": Key(22), "part": [Key(23)], "epoch": 3})
+    path = bundle.path("torch/tar_of_2016.pt")
+    members = {"sys_info": pickle.dumps({"protocol_version": 1000}, 2)}
+    members |= {"pickle": pickled.getvalue(), "tensors": tensors.getvalue(), "storages": storages.getvalue()}
+    tar(path, members)
+    loaded = torch.load(path, weights_only=False)
+    wanted = {"w": weight.t(), "b": bias, "part.0": weight.reshape(-1)[7:11].reshape(2, 2)}
+    for name, tensor in (("w", loaded["w"]), ("b", loaded["b"]), ("part.0", loaded["part"][0])):
+        assert torch.equal(tensor, wanted[name]), name
+    bundle.record("torch/tar_of_2016.pt", wanted)
+
+
+# --- torch.export -----------------------------------------------------------------------------------------------------
+
+
+class Small(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(4, 3)
+        self.embed = torch.nn.Embedding(5, 4, dtype=torch.bfloat16)
+        self.register_buffer("columns", torch.arange(6.0).reshape(2, 3).t())
+        self.tied = self.linear.weight
+        self.factors = torch.tensor([1.0, 2.0, 3.0])
+
+    def forward(self, x):
+        parts = (self.columns, self.embed.weight.float(), self.tied, self.factors)
+        return self.linear(x) + sum(part.sum() for part in parts)
+
+
+def exported(bundle):
+    import warnings
+
+    warnings.simplefilter("ignore")
+    program = torch.export.export(Small(), (torch.randn(2, 4),))
+    whole = io.BytesIO()
+    torch.export.save(program, whole)
+    # The sample inputs and the program itself are most of the file and no weights.
+    path = bundle.path("torch/exported.pt2")
+    with zipfile.ZipFile(whole) as source, zipfile.ZipFile(path, "w") as target:
+        for name in source.namelist():
+            if "/models/" not in name and "/sample_inputs/" not in name:
+                target.writestr(zipfile.ZipInfo(name), source.read(name))
+    bundle.record("torch/exported.pt2", program.state_dict)
+    # As torch wrote them until 2.8.
+    state = {name: tensor.detach() for name, tensor in program.state_dict.items()}
+    with zipfile.ZipFile(bundle.path("torch/exported_2_5.pt2"), "w") as target:
+        members = {"version": b"8.2", "serialized_exported_program.json": b"{}", "serialized_state_dict.pt": saved(state)}
+        for name, data in members.items():
+            target.writestr(zipfile.ZipInfo(name), data)
+    bundle.record("torch/exported_2_5.pt2", state)
+
+
+# --- what is named and not read ---------------------------------------------------------------------------------------
+
+
+def refused(bundle):
+    numpy.save(bundle.path("refused/objects.npy"), numpy.array([{"a": 1}, [2]], dtype=object))
+    numpy.save(bundle.path("refused/texts.npy"), numpy.array(["a", "bc"]))
+    numpy.save(bundle.path("refused/float8.npy"), numpy.zeros(4, "V1"))
+    numpy.savez(bundle.path("refused/objects.npz"), w=bundle.floats(2), parts=numpy.array([bundle.floats(2), None], dtype=object))
+    tar(bundle.path("refused/packed.nemo"), {"./model_config.yaml": b"a: 1\n"}, "w:bz2")
+    tar(bundle.path("refused/other.tar"), {"notes.txt": b"nothing here"})

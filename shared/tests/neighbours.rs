@@ -1,0 +1,116 @@
+//! Files of other frameworks: every value of the fixtures, and what is said of those that are not read.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test program")]
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use ckpt::digests::Algorithm;
+use ckpt::facts::{Id, Progress, Severity};
+use ckpt::layouts::{self, Checkpoint};
+use ckpt::plan::digest;
+use ckpt::plan::read::Reader;
+use serde_json::{Value, json};
+
+fn fixtures() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/neighbours")
+}
+
+fn open(name: &str) -> Checkpoint {
+    layouts::open(&fixtures().join(name), None, 1).unwrap()
+}
+
+/// The finding that keeps a path from being read.
+fn refusal(name: &str) -> (Id, String) {
+    let checkpoint = open(name);
+    let finding = checkpoint.damage().unwrap_or_else(|| panic!("{name} is read"));
+    (finding.id, finding.message.clone())
+}
+
+#[test]
+fn every_value_is_the_one_that_was_saved() {
+    let text = std::fs::read(fixtures().join("expected.json")).unwrap();
+    let expected: Value = serde_json::from_slice(&text).unwrap();
+    let rows = expected["tensors"].as_array().unwrap();
+    let files: BTreeSet<&str> = rows.iter().map(|row| row["file"].as_str().unwrap()).collect();
+    assert!(files.len() >= 14, "{files:?}");
+    for file in files {
+        let checkpoint = open(file);
+        assert_eq!(checkpoint.damage(), None, "{file}");
+        let reader = Reader::new(&checkpoint.pool);
+        let rows: Vec<&Value> = rows.iter().filter(|row| row["file"] == file).collect();
+        for row in &rows {
+            let name = row["name"].as_str().unwrap();
+            let tensor = checkpoint.tensor(name).unwrap_or_else(|| panic!("{file} has no {name}"));
+            let recipe = &tensor.recipe;
+            assert_eq!(
+                json!([recipe.dtype.name(), recipe.shape]),
+                json!([row["dtype"], row["shape"]]),
+                "{file} {name}"
+            );
+            let taken = digest::values(&reader, &[recipe], Algorithm::Sha256, 1, &Progress::default()).unwrap();
+            assert_eq!(json!(taken[0]), row["sha256"], "{file} {name}");
+        }
+        assert_eq!(checkpoint.tensors.len(), rows.len(), "{file}");
+    }
+}
+
+#[test]
+fn what_is_no_tensor_is_told() {
+    let told = |file: &str, path: &str| {
+        let checkpoint = open(file);
+        let objects = &checkpoint.shards[0].objects;
+        let object = objects.iter().find(|object| object.path == path);
+        object.unwrap_or_else(|| panic!("{file} does not tell of {path}")).value.clone()
+    };
+    assert_eq!(told("flax/model.msgpack", "step"), json!(300));
+    assert_eq!(told("flax/model.msgpack", "name"), json!("a run"));
+    assert_eq!(told("nemo/model.nemo", "model_config.hidden_size"), json!(3));
+    assert_eq!(told("nemo/model.nemo", "tokenizer.model"), json!("<file of 5 bytes>"));
+    assert_eq!(told("numpy/dtypes.npz", "names"), json!("<numpy.ndarray of type U2 [2]>"));
+    assert_eq!(told("numpy/dtypes.npz", "settings"), json!("<numpy.ndarray of objects, pickled []>"));
+    assert_eq!(told("torch/exported.pt2", "factors"), json!("<constant F32 [3]>"));
+    assert_eq!(told("torch/tar_of_2016.pt", "epoch"), json!(3));
+}
+
+#[test]
+fn objects_of_numpy_are_named_and_never_read() {
+    let checkpoint = open("numpy/dtypes.npz");
+    let finding = checkpoint.findings.iter().find(|finding| finding.id == Id::ArrayPickled).unwrap();
+    assert_eq!((finding.severity, finding.tensor.as_deref()), (Severity::Warning, Some("settings")));
+    for (file, array) in [("refused/objects.npy", None), ("refused/objects.npz", Some("parts"))] {
+        let checkpoint = open(file);
+        let finding = checkpoint.damage().unwrap();
+        assert_eq!((finding.id, finding.tensor.as_deref()), (Id::ArrayPickled, array), "{file}");
+    }
+}
+
+#[test]
+fn what_is_not_read_says_what_would_read_it() {
+    for (file, word) in [
+        ("refused/texts.npy", "type U2"),
+        ("refused/float8.npy", "float8"),
+        ("refused/packed.nemo", "bunzip2"),
+        ("refused/other.tar", "unpack it with tar"),
+    ] {
+        let (id, message) = refusal(file);
+        assert_eq!(id, Id::Unsupported, "{file}");
+        assert!(message.contains(word), "{file}: {message}");
+    }
+    let room = tempfile::tempdir().unwrap();
+    for (name, start, word) in [
+        ("a.h5", b"\x89HDF\r\n\x1a\n".as_slice(), "h5py"),
+        ("a.ocdbt", b"\x0c\xdb\x3a\x2a\0\0\0", "Orbax"),
+        ("a.ckpt.index", b"\0\0\0abc\x57\xfb\x80\x8b\x24\x75\x47\xdb", "tf.train"),
+        ("a.xz", b"\xfd7zXZ\0\0\0", "unxz"),
+        ("a.zst", b"\x28\xb5\x2f\xfd....", "zstd -d"),
+        ("a.7z", b"7z\xbc\xaf\x27\x1c....", "7z x"),
+        ("a.rar", b"Rar!\x1a\x07....", "unrar"),
+        ("a.gz", b"\x1f\x8b\x08.....", "gunzip"),
+    ] {
+        let path = room.path().join(name);
+        std::fs::write(&path, start).unwrap();
+        let checkpoint = layouts::open(&path, None, 1).unwrap();
+        let finding = checkpoint.damage().unwrap();
+        assert!(finding.id == Id::Unsupported && finding.message.contains(word), "{name}: {finding}");
+    }
+}
