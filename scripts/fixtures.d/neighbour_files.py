@@ -1,5 +1,6 @@
 """Files of other frameworks: numpy's arrays, Flax's msgpack, NeMo's tars, torch's exported programs and its tar of 2016."""
 
+import argparse
 import io
 import pickle
 import struct
@@ -40,7 +41,7 @@ class Bundle:
 
 def make(folder):
     bundle = Bundle(folder)
-    for part in (arrays, archives, mlx, flax, nemo, exported, tar_of_2016, refused):
+    for part in (arrays, archives, mlx, flax, nemo, megatron, exported, tar_of_2016, refused):
         part(bundle)
     digests.write(folder / "expected.json", {"torch": torch.__version__, "numpy": numpy.__version__, "tensors": bundle.tensors})
 
@@ -167,6 +168,56 @@ def nemo(bundle):
     members = {"./model_config.yaml": config, "./model_weights.ckpt": saved(table), "./tokenizer.model": b"words"}
     tar(bundle.path("nemo/model.nemo"), members)
     bundle.record("nemo/model.nemo", table)
+
+
+# How tensor-parallel ranks share a tensor, by a part of its name (megatron-core); what is not here each has whole.
+ROWS, COLUMNS, GATED = ("word_embeddings", "linear_qkv", "output_layer"), ("linear_proj", "linear_fc2"), ("linear_fc1",)
+
+
+def megatron(bundle):
+    """What two ranks of tensor by two of pipeline parallelism save, two layers a stage, in the layout of megatron-core."""
+    layers, width, inner, vocabulary = 4, 8, 12, 16
+    table = {"embedding.word_embeddings.weight": torch.randn(vocabulary, width)}
+    for layer in range(layers):
+        at = f"decoder.layers.{layer}."
+        table[at + "input_layernorm.weight"] = torch.randn(width)
+        table[at + "self_attention.linear_qkv.weight"] = torch.randn(2 * width, width)
+        table[at + "self_attention.linear_qkv.bias"] = torch.randn(2 * width)
+        table[at + "self_attention.linear_proj.weight"] = torch.randn(width, width)
+        table[at + "pre_mlp_layernorm.weight"] = torch.randn(width)
+        table[at + "mlp.linear_fc1.weight"] = torch.randn(2 * inner, width)
+        table[at + "mlp.linear_fc2.weight"] = torch.randn(width, inner)
+    table["decoder.final_layernorm.weight"] = torch.randn(width)
+    table["output_layer.weight"] = torch.randn(vocabulary, width)
+    table = {name: tensor.to(torch.bfloat16) for name, tensor in table.items()}
+
+    def part(name, tensor, rank):
+        if any(word in name for word in ROWS):
+            return tensor.chunk(2, 0)[rank].clone()
+        if any(word in name for word in COLUMNS):
+            return tensor.chunk(2, 1)[rank].clone()
+        if any(word in name for word in GATED):
+            return torch.cat([half.chunk(2, 0)[rank] for half in tensor.chunk(2, 0)])
+        return tensor.clone()
+
+    arguments = {"tensor_model_parallel_size": 2, "pipeline_model_parallel_size": 2, "num_layers": layers, "swiglu": True}
+    bundle.path("megatron/latest_checkpointed_iteration.txt").write_text("7")
+    for stage in range(2):
+        for rank in range(2):
+            model = {}
+            for name, tensor in table.items():
+                if "layers." in name:
+                    _, _, number, rest = name.split(".", 3)
+                    if int(number) // 2 == stage:
+                        model[f"decoder.layers.{int(number) % 2}.{rest}"] = part(name, tensor, rank)
+                        model[f"decoder.layers.{int(number) % 2}.mlp.linear_fc1._extra_state"] = None
+                elif (stage == 0) == name.startswith("embedding"):
+                    model[name] = part(name, tensor, rank)
+            state = {"args": argparse.Namespace(**arguments), "checkpoint_version": 3.0, "iteration": 7, "model": model}
+            state["rng_state"] = [{"torch_rng_state": torch.arange(16, dtype=torch.uint8)}]
+            file = f"megatron/iter_0000007/mp_rank_{rank:02d}_{stage:03d}/model_optim_rng.pt"
+            torch.save(state, bundle.path(file))
+    bundle.record("megatron", table)
 
 
 def tar_of_2016(bundle):

@@ -1,5 +1,5 @@
 //! Files of other frameworks: every value of the fixtures, and what is said of those that are not read.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test program")]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test program")]
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -32,7 +32,7 @@ fn every_value_is_the_one_that_was_saved() {
     let expected: Value = serde_json::from_slice(&text).unwrap();
     let rows = expected["tensors"].as_array().unwrap();
     let files: BTreeSet<&str> = rows.iter().map(|row| row["file"].as_str().unwrap()).collect();
-    assert!(files.len() >= 14, "{files:?}");
+    assert!(files.len() >= 15, "{files:?}");
     for file in files {
         let checkpoint = open(file);
         assert_eq!(checkpoint.damage(), None, "{file}");
@@ -113,4 +113,49 @@ fn what_is_not_read_says_what_would_read_it() {
         let finding = checkpoint.damage().unwrap();
         assert!(finding.id == Id::Unsupported && finding.message.contains(word), "{name}: {finding}");
     }
+}
+
+/// A copy of the ranks, damaged.
+fn ranks(damage: impl Fn(&std::path::Path)) -> Vec<(Id, Option<String>)> {
+    let room = tempfile::tempdir().unwrap();
+    let step = fixtures().join("megatron/iter_0000007");
+    for rank in std::fs::read_dir(step).unwrap() {
+        let rank = rank.unwrap();
+        let folder = room.path().join(rank.file_name());
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::copy(rank.path().join(RANK), folder.join(RANK)).unwrap();
+    }
+    damage(room.path());
+    let checkpoint = layouts::open(room.path(), None, 1).unwrap();
+    let errors = checkpoint.findings.iter().filter(|finding| finding.severity == Severity::Error);
+    errors.map(|finding| (finding.id, finding.file.clone())).collect()
+}
+
+const RANK: &str = "model_optim_rng.pt";
+
+#[test]
+fn ranks_of_megatron_are_held_against_each_other() {
+    assert_eq!(ranks(|_| ()), []);
+    let gone = ranks(|room| std::fs::remove_dir_all(room.join("mp_rank_01_001")).unwrap());
+    assert_eq!(gone, [(Id::ShardMissing, Some("mp_rank_01_001/model_optim_rng.pt".to_owned()))]);
+    let cut = ranks(|room| {
+        let path = room.join("mp_rank_00_001").join(RANK);
+        let file = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &file[..file.len() / 2]).unwrap();
+    });
+    assert_eq!(cut, [(Id::ZipTruncated, Some("mp_rank_00_001/model_optim_rng.pt".to_owned()))]);
+    // The stage of a rank of another shape: a whole set of parts fails to fit.
+    let wrong = ranks(|room| {
+        std::fs::copy(room.join("mp_rank_00_000").join(RANK), room.join("mp_rank_01_001").join(RANK)).unwrap();
+    });
+    assert!(!wrong.is_empty() && wrong.iter().all(|(id, _)| *id == Id::ShardMismatch), "{wrong:?}");
+}
+
+#[test]
+fn what_every_rank_of_megatron_has_whole_is_compared() {
+    let checkpoint = open("megatron");
+    assert_eq!(checkpoint.layout, layouts::Layout::Megatron);
+    let norms = checkpoint.replicas.iter().filter(|replica| replica.tensor.ends_with("layernorm.weight"));
+    // Two norms a layer and the last one.
+    assert_eq!(norms.count(), 9);
 }

@@ -7,6 +7,7 @@ mod directory;
 mod gguf;
 mod hf;
 mod index;
+mod megatron;
 mod meta;
 pub mod names;
 mod nothing;
@@ -38,6 +39,8 @@ pub enum Layout {
     Dcp,
     /// DeepSpeed: `latest`, a folder for each step, states of the model and of the optimizer a rank.
     DeepSpeed,
+    /// Megatron-LM: a folder a model-parallel rank with `model_optim_rng.pt`.
+    Megatron,
     /// One file.
     File,
     /// Any other directory with weight files on top.
@@ -52,6 +55,7 @@ const ROWS: &[Row] = &[
     (Layout::Meta, "meta"),
     (Layout::Dcp, "dcp"),
     (Layout::DeepSpeed, "deepspeed"),
+    (Layout::Megatron, "megatron"),
     (Layout::File, "file"),
     (Layout::Directory, "directory"),
 ];
@@ -293,6 +297,7 @@ pub fn open_weights(path: &Path, from: Option<Layout>, weights: Weights, jobs: u
             Layout::Meta => meta::read(checkpoint, jobs),
             Layout::Dcp => dcp::read(checkpoint, jobs),
             Layout::DeepSpeed => deepspeed::read(checkpoint, weights, jobs),
+            Layout::Megatron => megatron::read(checkpoint, jobs),
             Layout::File | Layout::Directory => directory::read(checkpoint, jobs),
         }
     } else {

@@ -1,7 +1,7 @@
 //! What file names say: which layout a folder has, which rank or shard a file is.
 
 use super::tree::Entry;
-use super::{Layout, dcp, deepspeed, training};
+use super::{Layout, dcp, deepspeed, megatron, training};
 
 /// Endings of files that hold weights in one framework or another.
 const WEIGHTS: &[&str] = &[
@@ -75,6 +75,8 @@ pub(super) fn layout_of(entries: &[Entry]) -> Layout {
         Layout::Dcp
     } else if deepspeed::folder(entries).is_some() {
         Layout::DeepSpeed
+    } else if megatron::folder(entries).is_some() {
+        Layout::Megatron
     } else {
         Layout::Directory
     }
