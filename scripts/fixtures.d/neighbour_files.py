@@ -41,7 +41,7 @@ class Bundle:
 
 def make(folder):
     bundle = Bundle(folder)
-    for part in (arrays, archives, mlx, flax, nemo, megatron, exported, tar_of_2016, refused):
+    for part in (arrays, archives, mlx, flax, nemo, megatron, wrapped, exported, tar_of_2016, refused):
         part(bundle)
     digests.write(folder / "expected.json", {"torch": torch.__version__, "numpy": numpy.__version__, "tensors": bundle.tensors})
 
@@ -218,6 +218,39 @@ def megatron(bundle):
             file = f"megatron/iter_0000007/mp_rank_{rank:02d}_{stage:03d}/model_optim_rng.pt"
             torch.save(state, bundle.path(file))
     bundle.record("megatron", table)
+
+
+def parts():
+    """Values before they are cut over ranks: rows that do not divide, fewer rows than ranks, columns, copies."""
+    generator = torch.Generator().manual_seed(3)
+    shapes = {"rows": (7, 4), "few": (2, 3), "columns": (3, 6), "copies": (5,), "plain": (2,)}
+    return {name: torch.randn(*shape, generator=generator) for name, shape in shapes.items()}
+
+
+def rank(number, count, folder):
+    import os
+
+    import torch.distributed as distributed
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import Replicate, Shard, distribute_tensor
+
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT="29583", RANK=str(number), WORLD_SIZE=str(count))
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", rank=number, world_size=count)
+    mesh = init_device_mesh("cpu", (count,))
+    ways = {"rows": Shard(0), "few": Shard(0), "columns": Shard(1), "copies": Replicate()}
+    table = parts()
+    state = {name: distribute_tensor(table[name], mesh, [way]) for name, way in ways.items()}
+    torch.save({"model": state | {"plain": table["plain"]}, "step": 5}, f"{folder}/rank_{number}.pt")
+    distributed.barrier()
+    distributed.destroy_process_group()
+
+
+def wrapped(bundle):
+    """What each of three ranks saves by `torch.save` of its `DTensor`s."""
+    folder = bundle.path("dtensor/rank_0.pt").parent
+    torch.multiprocessing.spawn(rank, args=(3, str(folder)), nprocs=3)
+    bundle.record("dtensor", {f"model.{name}": tensor for name, tensor in parts().items()})
 
 
 def tar_of_2016(bundle):

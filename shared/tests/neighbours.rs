@@ -1,5 +1,5 @@
 //! Files of other frameworks: every value of the fixtures, and what is said of those that are not read.
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test program")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test program")]
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -32,7 +32,7 @@ fn every_value_is_the_one_that_was_saved() {
     let expected: Value = serde_json::from_slice(&text).unwrap();
     let rows = expected["tensors"].as_array().unwrap();
     let files: BTreeSet<&str> = rows.iter().map(|row| row["file"].as_str().unwrap()).collect();
-    assert!(files.len() >= 15, "{files:?}");
+    assert!(files.len() >= 16, "{files:?}");
     for file in files {
         let checkpoint = open(file);
         assert_eq!(checkpoint.damage(), None, "{file}");
@@ -158,4 +158,26 @@ fn what_every_rank_of_megatron_has_whole_is_compared() {
     let norms = checkpoint.replicas.iter().filter(|replica| replica.tensor.ends_with("layernorm.weight"));
     // Two norms a layer and the last one.
     assert_eq!(norms.count(), 9);
+}
+
+#[test]
+fn files_of_ranks_join_or_say_why_not() {
+    let whole = open("dtensor");
+    let copies: Vec<&str> = whole.replicas.iter().map(|replica| replica.tensor.as_str()).collect();
+    assert_eq!(copies, ["model.copies", "model.copies", "model.plain", "model.plain"]);
+    let room = tempfile::tempdir().unwrap();
+    for rank in ["rank_0.pt", "rank_1.pt"] {
+        std::fs::copy(fixtures().join("dtensor").join(rank), room.path().join(rank)).unwrap();
+    }
+    let errors = |room: &std::path::Path| -> Vec<Id> {
+        let checkpoint = layouts::open(room, None, 1).unwrap();
+        checkpoint.findings.iter().map(|finding| finding.id).filter(|id| id.severity() == Severity::Error).collect()
+    };
+    assert_eq!(errors(room.path()), [Id::ShardMissing]);
+    // The same rank twice leaves another one out.
+    std::fs::copy(room.path().join("rank_1.pt"), room.path().join("rank_2.pt")).unwrap();
+    assert_eq!(errors(room.path()), [Id::ShardMissing]);
+    std::fs::copy(fixtures().join("dtensor/rank_2.pt"), room.path().join("rank_3.pt")).unwrap();
+    let twice = errors(room.path());
+    assert!(!twice.is_empty() && twice.iter().all(|id| *id == Id::ShardMismatch), "{twice:?}");
 }

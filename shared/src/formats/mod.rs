@@ -36,6 +36,8 @@ pub struct Container {
     /// Storages that several tensors may share, where the format has such: the difference between their bytes and
     /// those used is waste.
     pub storages: Vec<Storage>,
+    /// Tensors of which the file holds one rank's part.
+    pub pieces: Vec<Piece>,
     /// It is TorchScript: a program with its weights.
     pub script: bool,
     /// Classes and functions that a pickle in the file names, sorted.
@@ -59,6 +61,21 @@ pub struct Storage {
     pub used: u64,
     /// How many tensors are views of it.
     pub tensors: u64,
+}
+
+/// One rank's part of a tensor that is cut over a line of ranks (`DTensor` of torch).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    /// The tensor's name.
+    pub name: String,
+    /// The rank's place in the line.
+    pub rank: u64,
+    /// Ranks in the line.
+    pub of: u64,
+    /// The dimension that is cut; none where each rank has all of it.
+    pub along: Option<usize>,
+    /// Sizes of the whole, in elements.
+    pub shape: Vec<u64>,
 }
 
 /// A value that is not a tensor.
@@ -110,6 +127,7 @@ impl Container {
         self.objects_left_out = self.objects_left_out.saturating_add(other.objects_left_out);
         self.storages.append(&mut other.storages);
         self.globals.append(&mut other.globals);
+        self.pieces.append(&mut other.pieces);
         self.findings.append(&mut other.findings);
     }
 }

@@ -52,9 +52,10 @@ impl Archive {
     }
 }
 
-/// Whether a block begins as a header does that says so.
+/// Whether a block is the header of a tar: it says so, or its checksum does, as those from before ustar have it.
 pub fn is_tar(block: &[u8]) -> bool {
-    block.get(257..262) == Some(b"ustar")
+    let named = |header: Header| !header.name.is_empty();
+    block.get(257..262) == Some(b"ustar") || Header::read(block.get(..512).unwrap_or_default()).is_some_and(named)
 }
 
 /// Finds the members of a tar.
@@ -252,6 +253,47 @@ mod tests {
         let last = archive.find(&long).unwrap();
         assert_eq!(file.read_vec_at(last.size, last.data).unwrap(), [7; 600]);
         assert_eq!(archive.find("a").map(|member| (member.data, member.size)), Some((512, 4)));
+    }
+
+    #[test]
+    fn a_tar_is_known_by_its_checksum_too() {
+        let mut old = member("pickle", 0, b"data");
+        old[257..265].fill(0);
+        assert!(!is_tar(&old) && !is_tar(&[0; 512]) && !is_tar(b"ustar"));
+        old[148..156].fill(b' ');
+        let sum: u32 = old[..512].iter().map(|&byte| u32::from(byte)).sum();
+        old[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        assert!(is_tar(&old));
+    }
+
+    #[test]
+    fn no_form_of_a_tar_hides_a_pickle() {
+        let evil = b"cos\nsystem\n(S'x'\ntR.".as_slice();
+        let dangers = |file: Vec<u8>| {
+            let said = crate::formats::scan::scan(&file);
+            said.iter().filter(|finding| finding.id == Id::PickleDangerous).count()
+        };
+        let end = vec![0; 1024];
+        assert_eq!(dangers([member("pickle", b'0', evil), end.clone()].concat()), 1);
+        // A size that only pax knows, over data that would be no header.
+        let mut sized = member("storages", b'0', &[0xff; 600]);
+        sized[124..136].copy_from_slice(format!("{:011o}\0", 0).as_bytes());
+        sized[148..156].fill(b' ');
+        let sum: u32 = sized[..512].iter().map(|&byte| u32::from(byte)).sum();
+        sized[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        let pax = member("p", b'x', b"12 size=600\n");
+        assert_eq!(dangers([pax, sized, member("pickle", b'0', evil), end.clone()].concat()), 1);
+        // A header with a wrong checksum before it, a name that looks like a zip, no magic.
+        let mut wrong = member("a", b'0', b"data");
+        wrong[0] = b'b';
+        assert_eq!(dangers([member("z", b'0', b"1"), wrong, member("pickle", b'0', evil), end.clone()].concat()), 1);
+        assert_eq!(dangers([member("PK\x03\x04", b'0', b"1"), member("pickle", b'0', evil), end.clone()].concat()), 1);
+        let mut old = member("pickle", 0, evil);
+        old[257..265].fill(0);
+        old[148..156].fill(b' ');
+        let sum: u32 = old[..512].iter().map(|&byte| u32::from(byte)).sum();
+        old[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        assert_eq!(dangers([old, end].concat()), 1);
     }
 
     #[test]

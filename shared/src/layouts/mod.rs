@@ -14,6 +14,7 @@ mod nothing;
 mod shards;
 pub mod training;
 mod tree;
+mod wrapped;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

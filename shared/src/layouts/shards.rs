@@ -5,12 +5,14 @@ use std::collections::{HashMap, HashSet};
 use super::{Checkpoint, Shard};
 use crate::bytes::{ReadAt, work};
 use crate::facts::{FileId, Finding, Id, Tensor};
-use crate::formats::{self, Container, Format};
+use crate::formats::{self, Container, Format, Piece};
 
 /// A weight file's headers, and the tensors it holds.
 pub(super) struct Read {
     pub(super) shard: Shard,
     pub(super) tensors: Vec<Tensor>,
+    /// Which of them are parts of one that is cut over ranks.
+    pub(super) pieces: Vec<Piece>,
 }
 
 /// Reads the headers of `files` on `jobs` threads, in their order. What is wrong with one becomes a finding of the
@@ -30,12 +32,12 @@ pub(super) fn read(checkpoint: &mut Checkpoint, files: &[FileId], jobs: usize) -
                 let named = container.findings.into_iter().map(|finding| finding.in_file(name.clone()));
                 checkpoint.findings.extend(named);
                 extension(checkpoint, &name, format);
-                let Container { mut tensors, metadata, objects, .. } = container;
+                let Container { mut tensors, metadata, objects, pieces, .. } = container;
                 if format == Format::Npy {
                     name_after(&mut tensors, &name);
                 }
                 let shard = Shard { file, name, format, size, tensors: tensors.len(), metadata, objects };
-                shards.push(Read { shard, tensors });
+                shards.push(Read { shard, tensors, pieces });
             }
             Err(finding) => {
                 let finding = if is_packed(checkpoint, file, &name) { packed() } else { finding };

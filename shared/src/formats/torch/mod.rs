@@ -154,6 +154,7 @@ fn interpret_keyed(
         objects_left_out: walk.objects_left_out,
         storages: walk.storages.table(origin.file),
         globals: globals.into_iter().collect(),
+        pieces: walk.pieces,
         metadata: walk.shard.map(|(rank, of)| ("shard".to_owned(), format!("{rank} of {of}"))).into_iter().collect(),
         findings: walk.findings.list(),
         ..Container::default()

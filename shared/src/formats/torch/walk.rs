@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 
 use crate::facts::{Finding, Id, Tensor, limits};
 use crate::formats::pickle::{Node, Object, Pickle, Value};
-use crate::formats::{Findings, Object as Kept};
+use crate::formats::{Findings, Object as Kept, Piece};
 
 use super::describe;
 use super::storages::Storages;
@@ -54,6 +54,8 @@ pub(super) struct Walk<'p, 'a> {
     pub arrays: BTreeMap<Node, Arc<[u8]>>,
     /// The rank whose part of its tensors this file is, of how many.
     pub shard: Option<super::dtensor::Part>,
+    /// Tensors of which this file holds one rank's part.
+    pub pieces: Vec<Piece>,
     /// Tensors that the pickle refers to by a key of its own kind (the tar of 2016).
     pub keyed: HashMap<String, View>,
     path: String,
@@ -77,6 +79,7 @@ impl<'p, 'a> Walk<'p, 'a> {
             findings: Findings::default(),
             arrays: BTreeMap::new(),
             shard: None,
+            pieces: Vec::new(),
             keyed: HashMap::new(),
             path: String::new(),
             tasks: Vec::new(),
