@@ -149,11 +149,15 @@ def flax(bundle):
 
 
 def tar(path, members, mode="w:"):
-    with tarfile.open(path, mode, format=tarfile.PAX_FORMAT) as archive:
+    whole = io.BytesIO()
+    with tarfile.open(fileobj=whole, mode=mode, format=tarfile.PAX_FORMAT) as archive:
         for name, data in members.items():
             member = tarfile.TarInfo(name)
             member.size = len(data)
             archive.addfile(member, io.BytesIO(data))
+    # Two blocks of zeros end a tar; Python fills a record of twenty.
+    data = whole.getvalue()
+    path.write_bytes(data.rstrip(b"\0") + bytes(1024 + -len(data.rstrip(b"\0")) % 512) if mode == "w:" else data)
 
 
 def saved(value):
@@ -317,11 +321,11 @@ def exported(bundle):
     program = torch.export.export(Small(), (torch.randn(2, 4),))
     whole = io.BytesIO()
     torch.export.save(program, whole)
-    # The sample inputs and the program itself are most of the file and no weights.
+    # The sample inputs and the program itself are most of the file and no weights; the id is another one each time.
     path = bundle.path("torch/exported.pt2")
     with zipfile.ZipFile(whole) as source, zipfile.ZipFile(path, "w") as target:
         for name in source.namelist():
-            if "/models/" not in name and "/sample_inputs/" not in name:
+            if not any(part in name for part in ("/models/", "/sample_inputs/", "/serialization_id")):
                 target.writestr(zipfile.ZipInfo(name), source.read(name))
     bundle.record("torch/exported.pt2", program.state_dict)
     # As torch wrote them until 2.8.

@@ -44,7 +44,7 @@ pub(crate) const CASES: &[Case] = &[
     (
         "tar cut short",
         "neighbours/nemo/model.nemo",
-        |model| cut(model, "model.nemo", 9000),
+        |model| cut(model, "model.nemo", 4300),
         &["error tar-truncated model.nemo -"],
     ),
     (
