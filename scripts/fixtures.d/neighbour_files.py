@@ -41,7 +41,7 @@ class Bundle:
 
 def make(folder):
     bundle = Bundle(folder)
-    for part in (arrays, archives, mlx, flax, nemo, megatron, wrapped, exported, tar_of_2016, refused):
+    for part in (arrays, archives, mlx, flax, onnx, nemo, megatron, wrapped, exported, tar_of_2016, refused):
         part(bundle)
     digests.write(folder / "expected.json", {"torch": torch.__version__, "numpy": numpy.__version__, "tensors": bundle.tensors})
 
@@ -143,6 +143,48 @@ def flax(bundle):
     }
     bundle.path("flax/model.msgpack").write_bytes(pack(tree))
     bundle.record("flax/model.msgpack", table)
+
+
+# --- ONNX -------------------------------------------------------------------------------------------------------------
+
+
+def varint(number):
+    """A number as Protocol Buffers write it; a negative one has ten bytes."""
+    number &= 2**64 - 1
+    low, rest = number & 0x7F, number >> 7
+    return bytes([low]) if rest == 0 else bytes([low | 0x80]) + varint(rest)
+
+
+def message(*fields):
+    """Fields by number: text and bytes with their length, numbers as varints."""
+    whole = b""
+    for number, value in fields:
+        value = value.encode() if isinstance(value, str) else value
+        data = varint(value) if isinstance(value, int) else varint(len(value)) + value
+        whole += varint(number << 3 | (0 if isinstance(value, int) else 2)) + data
+    return whole
+
+
+def onnx(bundle):
+    """The bytes that onnx.save writes for a graph with weights of all the ways it has to hold values (`onnx.proto`)."""
+    w, bias = bundle.floats(3, 4), numpy.arange(-2, 2)
+    half = torch.randn(2, 2).to(torch.bfloat16)
+    table = {"w": of(w), "bias": of(bias), "typed": of(w[0]), "half": half, "one": torch.tensor(2.5, dtype=torch.float64)}
+    table["bytes"] = torch.tensor([1, 200, 3], dtype=torch.uint8)
+    sizes = lambda shape: b"".join(map(varint, shape))  # noqa: E731
+    initializers = [
+        message((1, sizes((3, 4))), (2, 1), (8, "w"), (9, w.tobytes())),
+        message((1, 4), (2, 7), (7, b"".join(map(varint, map(int, bias)))), (8, "bias")),
+        message((1, 4), (2, 1), (4, w[0].tobytes()), (8, "typed")),
+        message((1, sizes((2, 2))), (2, 16), (5, b"".join(varint(int(x) & 0xFFFF) for x in half.view(torch.int16).reshape(-1))), (8, "half")),
+        message((2, 11), (8, "one"), (10, struct.pack("<d", 2.5))),
+        message((1, 3), (2, 2), (5, b"".join(map(varint, (1, 200, 3)))), (8, "bytes")),
+    ]
+    model = lambda *tensors: message((1, 10), (2, "by hand"), (7, message((2, "g"), *((5, tensor) for tensor in tensors))), (8, message((2, 21))))  # noqa: E731
+    bundle.path("onnx/model.onnx").write_bytes(model(*initializers))
+    bundle.record("onnx/model.onnx", table)
+    outside = message((1, 4), (2, 1), (8, "w"), (13, message((1, "location"), (2, "w.data"))), (14, 1))
+    bundle.path("refused/outside.onnx").write_bytes(model(outside))
 
 
 # --- tars -------------------------------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ fn every_value_is_the_one_that_was_saved() {
     let expected: Value = serde_json::from_slice(&text).unwrap();
     let rows = expected["tensors"].as_array().unwrap();
     let files: BTreeSet<&str> = rows.iter().map(|row| row["file"].as_str().unwrap()).collect();
-    assert!(files.len() >= 16, "{files:?}");
+    assert!(files.len() >= 17, "{files:?}");
     for file in files {
         let checkpoint = open(file);
         assert_eq!(checkpoint.damage(), None, "{file}");
@@ -91,6 +91,7 @@ fn what_is_not_read_says_what_would_read_it() {
         ("refused/float8.npy", "float8"),
         ("refused/packed.nemo", "bunzip2"),
         ("refused/other.tar", "unpack it with tar"),
+        ("refused/outside.onnx", "w.data beside the model"),
     ] {
         let (id, message) = refusal(file);
         assert_eq!(id, Id::Unsupported, "{file}");

@@ -1,6 +1,6 @@
 //! What a file is, by its first bytes; names lie, and `.bin` says nothing.
 
-use super::{msgpack, tar, torch};
+use super::{msgpack, onnx, tar, torch};
 use crate::bytes::{ReadAt, to_u64};
 use crate::facts::{Finding, Id, limits};
 
@@ -29,6 +29,8 @@ pub enum Format {
     Npz,
     /// msgpack, as Flax writes it.
     Msgpack,
+    /// ONNX.
+    Onnx,
     /// HDF5, as Keras writes it.
     Hdf5,
     /// `.keras`: a zip of settings and an HDF5 file.
@@ -75,6 +77,7 @@ const ROWS: &[Row] = &[
     (Format::Gguf, "gguf", b"GGUF", ""),
     (Format::Npy, "npy", b"\x93NUMPY", ""),
     (Format::Msgpack, "msgpack", b"", ""),
+    (Format::Onnx, "onnx", b"", ""),
     (Format::Pickle, "pickle", b"", "its framework's own loader reads it"),
     (Format::Tar, "tar", b"", "unpack it with tar and read what is in it"),
     (Format::Hdf5, "hdf5", b"\x89HDF\r\n\x1a\n", "Keras or h5py reads it, numpy.savez then saves its arrays"),
@@ -172,6 +175,9 @@ pub fn detect(source: &dyn ReadAt) -> Result<Format, Finding> {
     }
     if msgpack::is_map(&head) {
         return Ok(Format::Msgpack);
+    }
+    if onnx::is_model(source) {
+        return Ok(Format::Onnx);
     }
     let end =
         size.checked_sub(to_u64(TABLE_END.len())).and_then(|at| source.read_vec_at(size.saturating_sub(at), at).ok());

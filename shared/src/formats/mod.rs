@@ -6,6 +6,7 @@ pub mod json;
 pub mod msgpack;
 pub mod nemo;
 pub mod npy;
+pub mod onnx;
 pub mod pickle;
 pub mod safetensors;
 pub mod scan;
@@ -100,6 +101,7 @@ pub fn open(source: &dyn ReadAt, file: FileId) -> Result<(Format, Container), Fi
         Format::Gguf => gguf::read(source, file)?,
         Format::Npy => npy::read(source, file)?,
         Format::Msgpack => msgpack::read(source, file)?,
+        Format::Onnx => onnx::read(source, file)?,
         Format::Torch => return zipped::read(source, file),
         Format::Tar => return nemo::read(source, file),
         other => return Err(other.refusal()),

@@ -16,6 +16,7 @@ const WEIGHTS: &[&str] = &[
     ".npy",
     ".nemo",
     ".msgpack",
+    ".onnx",
     ".h5",
     ".keras",
 ];

@@ -13,7 +13,6 @@ const KINDS: &[(&str, &str, &str)] = &[
     (".ckpt.index", "a checkpoint of TensorFlow", "tf.train.load_checkpoint reads it"),
     ("model_index.json", "a diffusion pipeline, whose folders are checkpoints of their own", "name one of them"),
     ("adapter_config.json", "a PEFT adapter", "peft reads it"),
-    (".onnx", "an ONNX model", "onnx.load reads it, and onnx.numpy_helper.to_array makes arrays of its initializers"),
 ];
 
 /// The finding for a checkpoint without tensors.

@@ -82,6 +82,7 @@ fn extension(checkpoint: &mut Checkpoint, name: &str, format: Format) {
         "npz" => &[Format::Npz],
         "nemo" => &[Format::Nemo],
         "msgpack" => &[Format::Msgpack],
+        "onnx" => &[Format::Onnx],
         // `.bin` promises nothing.
         _ => return,
     };

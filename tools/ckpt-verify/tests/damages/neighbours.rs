@@ -42,6 +42,21 @@ pub(crate) const CASES: &[Case] = &[
         &["error msgpack-invalid model.msgpack -"],
     ),
     (
+        "ONNX model cut short",
+        "neighbours/onnx/model.onnx",
+        |model| cut(model, "model.onnx", 9),
+        &["error onnx-truncated model.onnx -"],
+    ),
+    (
+        "field of an ONNX model of no kind",
+        "neighbours/onnx/model.onnx",
+        |model| {
+            let size = std::fs::metadata(model.join("model.onnx")).unwrap().len();
+            change(model, "model.onnx", usize::try_from(size).unwrap() - 4, 0x47);
+        },
+        &["error onnx-invalid model.onnx -"],
+    ),
+    (
         "tar cut short",
         "neighbours/nemo/model.nemo",
         |model| cut(model, "model.nemo", 4300),

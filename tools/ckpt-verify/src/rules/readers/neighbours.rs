@@ -1,4 +1,4 @@
-//! The formats of numpy, Flax and NeMo, held to what their own writers make.
+//! The formats of numpy, Flax, ONNX and NeMo, held to what their own writers make.
 
 use crate::rules::explain;
 
@@ -31,6 +31,16 @@ explain! {
     ///
     /// Flax refuses the file, or takes wrong numbers for weights.
     MsgpackInvalid;
+    /// Holds every length in an ONNX model against the size of the file.
+    ///
+    /// The download or the write stopped early. onnx refuses the model.
+    ///
+    /// Download or export the model again.
+    OnnxTruncated;
+    /// Reads the model and its initializers as Protocol Buffers have them: numbers of fields, kinds, values that make their shape.
+    ///
+    /// onnx refuses the model, or takes wrong numbers for weights.
+    OnnxInvalid;
     /// Walks through a tar from header to header and holds every size against that of the file.
     ///
     /// The download or the write stopped early; members are missing or cut short. NeMo and tar notice it only when they come to
