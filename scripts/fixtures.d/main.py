@@ -8,6 +8,7 @@ import dcp_files
 import gguf_files
 import hf_files
 import llama
+import neighbour_files
 import safetensors_files
 import torch
 import torch_files
@@ -28,6 +29,7 @@ PARTS = {
     "gguf": gguf_files.make,
     "distcp": dcp_files.make,
     "zero": zero_files.make,
+    "neighbours": neighbour_files.make,
 }
 
 

@@ -85,6 +85,12 @@ impl Finding {
         self
     }
 
+    /// Moves its place: what was found in a part of the file that begins at byte `by`.
+    pub fn shifted(mut self, by: u64) -> Finding {
+        self.offset = Some(self.offset.unwrap_or(0).saturating_add(by));
+        self
+    }
+
     /// Says which tensor.
     pub fn tensor(mut self, name: impl Into<String>) -> Finding {
         self.tensor = Some(name.into());

@@ -52,6 +52,26 @@ pub const GGUF_NESTING: usize = 8;
 /// The alignment of a GGUF file: pages of two megabytes are the largest that anyone maps.
 pub const GGUF_ALIGNMENT: u64 = 1 << 21;
 
+/// Tensors of one file, where the format leaves open how many there are: as many as a zip may have members.
+pub const TENSORS: usize = 4_000_000;
+
+/// Bytes of the header of numpy's array. numpy itself refuses more than 10,000 unless told otherwise
+/// (`_MAX_HEADER_SIZE`); records with thousands of fields have more.
+pub const NPY_HEADER: u64 = 1 << 20;
+
+/// Bytes that the deflated members of one archive may have together to be unpacked into memory.
+pub const UNPACKED: u64 = 1 << 26;
+
+/// Bytes of a key in msgpack, and how deep its maps nest. Modules of Flax nest a dozen levels.
+pub const MSGPACK_KEY: u64 = 1 << 16;
+/// See [`MSGPACK_KEY`].
+pub const MSGPACK_NESTING: usize = 100;
+
+/// Members of a tar, and bytes of one that only says how the next is called.
+pub const TAR_MEMBERS: usize = 1_000_000;
+/// See [`TAR_MEMBERS`].
+pub const TAR_NAME: u64 = 1 << 20;
+
 /// Files below one checkpoint directory, and how deep folders nest. DCP writes a file a rank and thread.
 pub const FILES: usize = 1_000_000;
 /// See [`FILES`].

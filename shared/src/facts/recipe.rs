@@ -200,6 +200,31 @@ impl Recipe {
         }
     }
 
+    /// Gives every place in a file that the value is read from a new one.
+    pub fn relocate(&mut self, place: &dyn Fn(FileId, u64) -> (FileId, u64)) {
+        match &mut self.op {
+            Op::Bytes { file, offset } | Op::Strided { file, storage: offset, .. } => {
+                (*file, *offset) = place(*file, *offset);
+            }
+            Op::Literal(_) | Op::Absent(_) => {}
+            Op::Tiles(tiles) => tiles.iter_mut().for_each(|tile| Arc::make_mut(&mut tile.part).relocate(place)),
+            Op::ByteSwap(of)
+            | Op::Conj(of)
+            | Op::Neg(of)
+            | Op::Slice { of, .. }
+            | Op::Reshape(of)
+            | Op::Transpose(of, ..)
+            | Op::Rows { of, .. }
+            | Op::Cast(of)
+            | Op::Dequant(of)
+            | Op::Quant(of) => Arc::make_mut(of).relocate(place),
+            Op::Unpack { stored, scale, .. } => {
+                Arc::make_mut(stored).relocate(place);
+                Arc::make_mut(scale).relocate(place);
+            }
+        }
+    }
+
     /// Why there is no data, if there is none anywhere in the expression.
     pub fn absent(&self) -> Option<&str> {
         match &self.op {

@@ -96,6 +96,16 @@ rules! {
     GgufOverlap           "gguf-overlap"            Error   Structure "two tensors of a GGUF file share bytes";
     GgufHole              "gguf-hole"               Error   Structure "more than padding stands between two tensors of a GGUF file";
     GgufTrailing          "gguf-trailing"           Warning Structure "a GGUF file goes on after its last tensor";
+    // numpy, msgpack, ONNX, tar.
+    NpyTruncated          "npy-truncated"           Error   Structure "an array file of numpy ends before its header or its elements do";
+    NpyInvalid            "npy-invalid"             Error   Structure "an array file of numpy is not what the format allows";
+    ArrayPickled          "array-pickled"           Error   Structure "an array of numpy holds pickled objects instead of numbers";
+    MsgpackTruncated      "msgpack-truncated"       Error   Structure "a msgpack file ends before its values do";
+    MsgpackInvalid        "msgpack-invalid"         Error   Structure "a msgpack file is not what Flax writes";
+    OnnxTruncated         "onnx-truncated"          Error   Structure "an ONNX model ends before its initializers do";
+    OnnxInvalid           "onnx-invalid"            Error   Structure "an ONNX model is not what the format allows";
+    TarTruncated          "tar-truncated"           Error   Structure "a tar ends before its members do";
+    TarInvalid            "tar-invalid"             Error   Structure "a tar, or what should be in it, is not what its format allows";
     // torch.
     ZipTruncated          "zip-truncated"           Error   Structure "a zip's central directory is missing or cut off";
     ZipInvalid            "zip-invalid"             Error   Structure "a zip breaks its own format";

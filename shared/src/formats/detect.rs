@@ -1,7 +1,7 @@
 //! What a file is, by its first bytes; names lie, and `.bin` says nothing.
 
-use super::torch;
-use crate::bytes::ReadAt;
+use super::{msgpack, onnx, tar, torch};
+use crate::bytes::{ReadAt, to_u64};
 use crate::facts::{Finding, Id, limits};
 
 /// A container format, one row each.
@@ -17,57 +17,109 @@ pub enum Format {
     TorchLegacy,
     /// GGUF of llama.cpp.
     Gguf,
+    /// `torch.save` of 2016: a tar of storages, tensors and a pickle.
+    TorchTar,
+    /// `torch.export`: a zip of a program and its weights.
+    Pt2,
     /// A bare pickle.
     Pickle,
     /// numpy's array file.
     Npy,
+    /// A zip of those.
+    Npz,
+    /// msgpack, as Flax writes it.
+    Msgpack,
+    /// ONNX.
+    Onnx,
     /// HDF5, as Keras writes it.
     Hdf5,
-    /// A tar: torch of 2016, or NeMo.
+    /// `.keras`: a zip of settings and an HDF5 file.
+    Keras,
+    /// A tar of neither torch nor NeMo.
     Tar,
+    /// `.nemo`: a tar of weights and settings.
+    Nemo,
+    /// The manifest of a store of chunks, as Orbax writes it.
+    Ocdbt,
+    /// The table of a TensorFlow checkpoint.
+    TfIndex,
     /// A file of torch.distributed's chunk store: files of `torch.save`, one after another.
     Distcp,
     /// gzip: an old `.nemo`, or a file packed by hand.
     Gzip,
+    /// xz.
+    Xz,
+    /// bzip2.
+    Bzip2,
+    /// zstd.
+    Zstd,
+    /// 7z.
+    SevenZip,
+    /// rar.
+    Rar,
 }
 
-/// Format, name in documents, first bytes, and what reads it where we do not.
-const ROWS: &[(Format, &str, &[u8], &str)] = &[
+/// Format, name in documents, first bytes if they tell, and what reads it where we do not.
+type Row = (Format, &'static str, &'static [u8], &'static str);
+
+const ROWS: &[Row] = &[
     (Format::Torch, "torch-zip", b"PK\x03\x04", ""),
     // An empty zip has only its end record.
     (Format::Torch, "torch-zip", b"PK\x05\x06", ""),
+    (Format::Safetensors, "safetensors", b"", ""),
+    (Format::TorchScript, "torchscript", b"", ""),
+    (Format::TorchLegacy, "torch-legacy", b"", ""),
+    (Format::TorchTar, "torch-tar", b"", ""),
+    (Format::Pt2, "pt2", b"", ""),
+    (Format::Distcp, "distcp", b"", ""),
+    (Format::Nemo, "nemo", b"", ""),
+    (Format::Npz, "npz", b"", ""),
     (Format::Gguf, "gguf", b"GGUF", ""),
-    (Format::Npy, "npy", b"\x93NUMPY", "numpy.load reads it"),
-    (Format::Hdf5, "hdf5", b"\x89HDF\r\n\x1a\n", "h5py reads it"),
-    (Format::Gzip, "gzip", b"\x1f\x8b", "unpack it with gunzip first"),
+    (Format::Npy, "npy", b"\x93NUMPY", ""),
+    (Format::Msgpack, "msgpack", b"", ""),
+    (Format::Onnx, "onnx", b"", ""),
+    (Format::Pickle, "pickle", b"", "its framework's own loader reads it"),
+    (Format::Tar, "tar", b"", "unpack it with tar and read what is in it"),
+    (Format::Hdf5, "hdf5", b"\x89HDF\r\n\x1a\n", "Keras or h5py reads it, numpy.savez then saves its arrays"),
+    (Format::Keras, "keras", b"", "keras.models.load_model reads it, numpy.savez then saves its arrays"),
+    (Format::Ocdbt, "ocdbt", b"\x0c\xdb\x3a\x2a", "Orbax or TensorStore reads the folder around it"),
+    (Format::TfIndex, "tf-index", b"", "tf.train.load_checkpoint reads it together with its .data files"),
+    (Format::Gzip, "gzip", b"\x1f\x8b", "unpack it first: gunzip <FILE >UNPACKED"),
+    (Format::Xz, "xz", b"\xfd7zXZ\0", "unpack it first: unxz <FILE >UNPACKED"),
+    (Format::Bzip2, "bzip2", b"BZh", "unpack it first: bunzip2 <FILE >UNPACKED"),
+    (Format::Zstd, "zstd", b"\x28\xb5\x2f\xfd", "unpack it first: zstd -d FILE -o UNPACKED"),
+    (Format::SevenZip, "7z", b"7z\xbc\xaf\x27\x1c", "unpack it first: 7z x FILE"),
+    (Format::Rar, "rar", b"Rar!\x1a\x07", "unpack it first: unrar x FILE"),
 ];
 
+/// How a TensorFlow table ends: the magic number of LevelDB's (`tensorflow/core/lib/io/format.h`).
+const TABLE_END: [u8; 8] = [0x57, 0xfb, 0x80, 0x8b, 0x24, 0x75, 0x47, 0xdb];
 /// Bytes looked at: a tar says so at 257, a zip polyglot no later.
 const HEAD: u64 = 512;
 /// Bytes of a zip's end record without a comment (APPNOTE.TXT 4.3.16).
 const ZIP_END: u64 = 22;
 
 impl Format {
+    fn row(self) -> Option<&'static Row> {
+        ROWS.iter().find(|row| row.0 == self)
+    }
+
     /// The name used in documents.
     pub fn name(self) -> &'static str {
-        match self {
-            Format::Safetensors => "safetensors",
-            Format::TorchScript => "torchscript",
-            Format::TorchLegacy => "torch-legacy",
-            Format::Pickle => "pickle",
-            Format::Tar => "tar",
-            Format::Distcp => "distcp",
-            other => ROWS.iter().find(|row| row.0 == other).map_or("", |row| row.1),
-        }
+        self.row().map_or("", |row| row.1)
+    }
+
+    /// Whether several tensors of a file may be views of the same bytes: what torch saves, and nobody else.
+    pub fn has_views(self) -> bool {
+        matches!(
+            self,
+            Format::Torch | Format::TorchScript | Format::TorchLegacy | Format::TorchTar | Format::Pt2 | Format::Nemo
+        )
     }
 
     /// The finding for a format that is recognised and not read.
     pub fn refusal(self) -> Finding {
-        let reader = match self {
-            Format::Pickle => "its framework's own loader reads it",
-            Format::Tar => "unpack it with tar, or load it with NeMo or torch",
-            other => ROWS.iter().find(|row| row.0 == other).map_or("", |row| row.3),
-        };
+        let reader = self.row().map_or("", |row| row.3);
         Finding::new(
             Id::Unsupported,
             format!("this is a {} file, which is recognised but not read here; {reader}", self.name()),
@@ -94,10 +146,10 @@ pub fn detect(source: &dyn ReadAt) -> Result<Format, Finding> {
     if (possible && json.starts_with(b"{")) || json.starts_with(b"{\"") {
         return Ok(Format::Safetensors);
     }
-    if let Some(row) = ROWS.iter().find(|row| head.starts_with(row.2)) {
+    if let Some(row) = ROWS.iter().find(|row| !row.2.is_empty() && head.starts_with(row.2)) {
         return Ok(row.0);
     }
-    if head.get(257..262) == Some(b"ustar") {
+    if tar::is_tar(&head) {
         return Ok(Format::Tar);
     }
     if head.iter().all(|&byte| byte == 0) {
@@ -120,6 +172,17 @@ pub fn detect(source: &dyn ReadAt) -> Result<Format, Finding> {
     let end = size.checked_sub(ZIP_END).and_then(|at| source.read_vec_at(ZIP_END, at).ok());
     if end.is_some_and(|end| end.starts_with(b"PK\x05\x06")) {
         return Ok(Format::Torch);
+    }
+    if msgpack::is_map(&head) {
+        return Ok(Format::Msgpack);
+    }
+    if onnx::is_model(source) {
+        return Ok(Format::Onnx);
+    }
+    let end =
+        size.checked_sub(to_u64(TABLE_END.len())).and_then(|at| source.read_vec_at(size.saturating_sub(at), at).ok());
+    if end.is_some_and(|end| end == TABLE_END) {
+        return Ok(Format::TfIndex);
     }
     let start = String::from_utf8_lossy(head.get(..head.len().min(16)).unwrap_or_default()).into_owned();
     Err(Finding::new(Id::FileUnknown, "the file is of no known weight format")

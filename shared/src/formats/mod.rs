@@ -3,16 +3,23 @@
 pub mod detect;
 pub mod gguf;
 pub mod json;
+pub mod msgpack;
+pub mod nemo;
+pub mod npy;
+pub mod onnx;
 pub mod pickle;
 pub mod safetensors;
 pub mod scan;
+pub mod tar;
 pub mod torch;
+mod window;
 pub mod zip;
+mod zipped;
 
 use std::collections::BTreeMap;
 
 use crate::bytes::ReadAt;
-use crate::facts::{FileId, Finding, Tensor, limits};
+use crate::facts::{FileId, Finding, Id, Tensor, limits};
 
 pub use detect::Format;
 
@@ -30,6 +37,8 @@ pub struct Container {
     /// Storages that several tensors may share, where the format has such: the difference between their bytes and
     /// those used is waste.
     pub storages: Vec<Storage>,
+    /// Tensors of which the file holds one rank's part.
+    pub pieces: Vec<Piece>,
     /// It is TorchScript: a program with its weights.
     pub script: bool,
     /// Classes and functions that a pickle in the file names, sorted.
@@ -55,6 +64,21 @@ pub struct Storage {
     pub tensors: u64,
 }
 
+/// One rank's part of a tensor that is cut over a line of ranks (`DTensor` of torch).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    /// The tensor's name.
+    pub name: String,
+    /// The rank's place in the line.
+    pub rank: u64,
+    /// Ranks in the line.
+    pub of: u64,
+    /// The dimension that is cut; none where each rank has all of it.
+    pub along: Option<usize>,
+    /// Sizes of the whole, in elements.
+    pub shape: Vec<u64>,
+}
+
 /// A value that is not a tensor.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Object {
@@ -73,12 +97,51 @@ pub fn open(source: &dyn ReadAt, file: FileId) -> Result<(Format, Container), Fi
     let format = detect::detect(source)?;
     let container = match format {
         Format::Safetensors => safetensors::read(source, file)?,
-        Format::Torch | Format::TorchLegacy => torch::read(source, file)?,
+        Format::TorchLegacy => torch::read(source, file)?,
         Format::Gguf => gguf::read(source, file)?,
+        Format::Npy => npy::read(source, file)?,
+        Format::Msgpack => msgpack::read(source, file)?,
+        Format::Onnx => onnx::read(source, file)?,
+        Format::Torch => return zipped::read(source, file),
+        Format::Tar => return nemo::read(source, file),
         other => return Err(other.refusal()),
     };
-    let format = if container.script { Format::TorchScript } else { format };
     Ok((format, container))
+}
+
+impl Container {
+    /// Moves every place by `by` bytes: the container was read from a part of its file that begins there.
+    pub fn shift(&mut self, by: u64) {
+        for tensor in &mut self.tensors {
+            tensor.recipe.relocate(&|file, offset| (file, offset.saturating_add(by)));
+        }
+        for storage in &mut self.storages {
+            storage.offset = storage.offset.saturating_add(by);
+        }
+        self.findings = std::mem::take(&mut self.findings).into_iter().map(|finding| finding.shifted(by)).collect();
+    }
+
+    /// Adds what another container of the same file holds.
+    fn append(&mut self, mut other: Container) {
+        self.tensors.append(&mut other.tensors);
+        self.metadata.append(&mut other.metadata);
+        self.objects.append(&mut other.objects);
+        self.objects_left_out = self.objects_left_out.saturating_add(other.objects_left_out);
+        self.storages.append(&mut other.storages);
+        self.globals.append(&mut other.globals);
+        self.pieces.append(&mut other.pieces);
+        self.findings.append(&mut other.findings);
+    }
+}
+
+/// Says which names two tensors have.
+fn twice(tensors: &[Tensor], findings: &mut Findings) {
+    let mut names: Vec<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+    names.sort_unstable();
+    let pairs = names.windows(2).filter(|pair| pair.first() == pair.last());
+    for name in pairs.filter_map(|pair| pair.first()) {
+        findings.push(Finding::new(Id::TensorDuplicate, "two tensors have this name").tensor(*name));
+    }
 }
 
 /// Findings up to a number, and a count of the rest.

@@ -1,6 +1,6 @@
 //! One file, with its other parts if it is one of a split GGUF; or a directory of none of the known kinds that holds weight files on top.
 
-use super::{Checkpoint, Family, gguf, names, shards};
+use super::{Checkpoint, Family, gguf, names, shards, wrapped};
 use crate::archs::{ARCHS, Naming};
 use crate::facts::FileId;
 
@@ -32,7 +32,11 @@ pub(super) fn read(mut checkpoint: Checkpoint, jobs: usize) -> Checkpoint {
         .map(|(place, _)| FileId(place))
         .collect();
     let read = shards::read(&mut checkpoint, &files, jobs);
-    shards::join(&mut checkpoint, read);
+    if wrapped::are_ranks(&read) {
+        wrapped::join(&mut checkpoint, read);
+    } else {
+        shards::join(&mut checkpoint, read);
+    }
     checkpoint.config = checkpoint.json("config.json");
     checkpoint.family = by_names(&checkpoint);
     gguf::complete(&mut checkpoint);

@@ -23,7 +23,8 @@ pub(super) fn read(mut checkpoint: Checkpoint, jobs: usize) -> Checkpoint {
     let files = files(&mut checkpoint, folder, &ranks);
     let read = shards::read(&mut checkpoint, &files, jobs);
     let damaged = read.len() != files.len();
-    let (shards, tables): (Vec<_>, Vec<_>) = read.into_iter().map(|Read { shard, tensors }| (shard, tensors)).unzip();
+    let (shards, tables): (Vec<_>, Vec<_>) =
+        read.into_iter().map(|Read { shard, tensors, .. }| (shard, tensors)).unzip();
     checkpoint.shards = shards;
     if let ([_], false) = (tables.as_slice(), damaged) {
         checkpoint.tensors = tables.into_iter().flatten().collect();

@@ -9,12 +9,14 @@ mod hf;
 pub mod hub;
 mod index;
 pub mod inside;
+mod megatron;
 mod meta;
 pub mod names;
 mod nothing;
 mod shards;
 pub mod training;
 mod tree;
+mod wrapped;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -40,6 +42,8 @@ pub enum Layout {
     Dcp,
     /// DeepSpeed: `latest`, a folder for each step, states of the model and of the optimizer a rank.
     DeepSpeed,
+    /// Megatron-LM: a folder a model-parallel rank with `model_optim_rng.pt`.
+    Megatron,
     /// One file.
     File,
     /// Any other directory with weight files on top.
@@ -54,6 +58,7 @@ const ROWS: &[Row] = &[
     (Layout::Meta, "meta"),
     (Layout::Dcp, "dcp"),
     (Layout::DeepSpeed, "deepspeed"),
+    (Layout::Megatron, "megatron"),
     (Layout::File, "file"),
     (Layout::Directory, "directory"),
 ];
@@ -324,6 +329,7 @@ pub fn open_weights(path: &Path, from: Option<Layout>, weights: Weights, jobs: u
             Layout::Meta => meta::read(checkpoint, jobs),
             Layout::Dcp => dcp::read(checkpoint, jobs),
             Layout::DeepSpeed => deepspeed::read(checkpoint, weights, jobs),
+            Layout::Megatron => megatron::read(checkpoint, jobs),
             Layout::File | Layout::Directory => directory::read(checkpoint, jobs),
         }
     } else {

@@ -1,10 +1,25 @@
 //! What file names say: which layout a folder has, which rank or shard a file is.
 
 use super::tree::Entry;
-use super::{Layout, dcp, deepspeed, training};
+use super::{Layout, dcp, deepspeed, megatron, training};
 
 /// Endings of files that hold weights in one framework or another.
-const WEIGHTS: &[&str] = &[".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".gguf", ".npz", ".h5", ".msgpack"];
+const WEIGHTS: &[&str] = &[
+    ".safetensors",
+    ".pth",
+    ".pt",
+    ".pt2",
+    ".bin",
+    ".ckpt",
+    ".gguf",
+    ".npz",
+    ".npy",
+    ".nemo",
+    ".msgpack",
+    ".onnx",
+    ".h5",
+    ".keras",
+];
 
 /// Whether a file on top of a checkpoint should hold weights.
 pub fn is_weights(name: &str) -> bool {
@@ -70,6 +85,8 @@ pub(super) fn layout_of(entries: &[Entry]) -> Layout {
         Layout::Dcp
     } else if deepspeed::folder(entries).is_some() {
         Layout::DeepSpeed
+    } else if megatron::folder(entries).is_some() {
+        Layout::Megatron
     } else {
         Layout::Directory
     }

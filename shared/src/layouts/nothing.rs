@@ -4,21 +4,23 @@ use super::Checkpoint;
 use super::names;
 use crate::facts::{Finding, Id};
 
-/// A file that only this kind of checkpoint has, by the end of its path; and the kind.
-const KINDS: &[(&str, &str)] = &[
-    ("model_optim_rng.pt", "a Megatron checkpoint"),
-    ("manifest.ocdbt", "an Orbax checkpoint"),
-    ("adapter_config.json", "a PEFT adapter"),
-    (".nemo", "a NeMo archive"),
-    (".onnx", "an ONNX model"),
+/// A file that only this kind of checkpoint has, by the end of its path; the kind; what reads it.
+const KINDS: &[(&str, &str, &str)] = &[
+    ("manifest.ocdbt", "an Orbax checkpoint", "orbax.checkpoint restores it, numpy.savez then saves its arrays"),
+    ("_CHECKPOINT_METADATA", "an Orbax checkpoint", "orbax.checkpoint restores it, numpy.savez then saves its arrays"),
+    ("saved_model.pb", "a SavedModel of TensorFlow", "tf.saved_model.load reads it"),
+    (".data-00000-of-00001", "a checkpoint of TensorFlow", "tf.train.load_checkpoint reads it"),
+    (".ckpt.index", "a checkpoint of TensorFlow", "tf.train.load_checkpoint reads it"),
+    ("adapter_config.json", "a PEFT adapter", "peft reads it"),
 ];
 
 /// The finding for a checkpoint without tensors.
 pub(super) fn finding(checkpoint: &Checkpoint) -> Finding {
     let names = || checkpoint.files.iter().map(|entry| entry.name.as_str());
-    let kind = KINDS.iter().find(|(end, _)| names().any(|name| name.ends_with(end)));
-    if let Some((_, kind)) = kind {
-        return Finding::new(Id::Unsupported, format!("this is {kind}, which is recognised but not read here"));
+    let kind = KINDS.iter().find(|(end, ..)| names().any(|name| name.ends_with(end)));
+    if let Some((_, kind, reader)) = kind {
+        let message = format!("this is {kind}, which is recognised but not read here; {reader}");
+        return Finding::new(Id::Unsupported, message);
     }
     let below = names()
         .find_map(|name| name.rsplit_once('/').filter(|(_, own)| names::is_weights(own) || names::is_bookkeeping(own)));

@@ -5,12 +5,14 @@ use std::collections::{HashMap, HashSet};
 use super::{Checkpoint, Shard};
 use crate::bytes::{ReadAt, work};
 use crate::facts::{FileId, Finding, Id, Tensor};
-use crate::formats::{self, Container, Format};
+use crate::formats::{self, Container, Format, Piece};
 
 /// A weight file's headers, and the tensors it holds.
 pub(super) struct Read {
     pub(super) shard: Shard,
     pub(super) tensors: Vec<Tensor>,
+    /// Which of them are parts of one that is cut over ranks.
+    pub(super) pieces: Vec<Piece>,
 }
 
 /// Reads the headers of `files` on `jobs` threads, in their order. What is wrong with one becomes a finding of the
@@ -30,9 +32,12 @@ pub(super) fn read(checkpoint: &mut Checkpoint, files: &[FileId], jobs: usize) -
                 let named = container.findings.into_iter().map(|finding| finding.in_file(name.clone()));
                 checkpoint.findings.extend(named);
                 extension(checkpoint, &name, format);
-                let Container { tensors, metadata, objects, .. } = container;
+                let Container { mut tensors, metadata, objects, pieces, .. } = container;
+                if format == Format::Npy {
+                    name_after(&mut tensors, &name);
+                }
                 let shard = Shard { file, name, format, size, tensors: tensors.len(), metadata, objects };
-                shards.push(Read { shard, tensors });
+                shards.push(Read { shard, tensors, pieces });
             }
             Err(finding) => {
                 let finding = if is_packed(checkpoint, file, &name) { packed() } else { finding };
@@ -41,6 +46,14 @@ pub(super) fn read(checkpoint: &mut Checkpoint, files: &[FileId], jobs: usize) -
         }
     }
     shards
+}
+
+/// An array alone in its file has no name but the file's.
+fn name_after(tensors: &mut [Tensor], file: &str) {
+    let own = file.rsplit('/').next().unwrap_or(file);
+    for tensor in tensors {
+        own.strip_suffix(".npy").unwrap_or(own).clone_into(&mut tensor.name);
+    }
 }
 
 /// Whether a file whose name promises weights as they are is a gzip: packed by hand, or by a server on the way.
@@ -58,18 +71,25 @@ fn packed() -> Finding {
 /// A name that promises another format than the content has misleads every reader that goes by names.
 fn extension(checkpoint: &mut Checkpoint, name: &str, format: Format) {
     let ending = name.rsplit('.').next().unwrap_or("");
-    let promised = match ending {
-        "safetensors" => Format::Safetensors,
-        "pth" | "pt" | "ckpt" => Format::Torch,
-        "gguf" => Format::Gguf,
+    let promised: &[Format] = match ending {
+        "safetensors" => &[Format::Safetensors],
+        "pth" | "pt" | "ckpt" => {
+            &[Format::Torch, Format::TorchLegacy, Format::TorchScript, Format::TorchTar, Format::Pt2]
+        }
+        "pt2" => &[Format::Pt2],
+        "gguf" => &[Format::Gguf],
+        "npy" => &[Format::Npy],
+        "npz" => &[Format::Npz],
+        "nemo" => &[Format::Nemo],
+        "msgpack" => &[Format::Msgpack],
+        "onnx" => &[Format::Onnx],
         // `.bin` promises nothing.
         _ => return,
     };
-    let torch = promised == Format::Torch && matches!(format, Format::TorchLegacy | Format::TorchScript);
-    if promised != format && !torch {
+    if let Some(first) = promised.first().filter(|_| !promised.contains(&format)) {
         let message = format!("the name ends in .{ending} and the content is {}", format.name());
         let finding = Finding::new(Id::FileExtension, message).in_file(name);
-        checkpoint.findings.push(finding.needed(promised.name(), format.name()));
+        checkpoint.findings.push(finding.needed(first.name(), format.name()));
     }
 }
 

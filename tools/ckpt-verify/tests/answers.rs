@@ -16,7 +16,12 @@ use support::{Copy, FIRST, SECOND, Stored, add, edit_tensors, fixtures, set, ver
 const FOLDERS: &[(&[&str], i32, &str)] = &[
     (&["README.md"], 1, "nothing here holds weights"),
     (&["weights/model.safetensors"], 1, "nothing here holds weights; weights may be the folder that is meant"),
-    (&["manifest.ocdbt", "_METADATA"], 2, "this is an Orbax checkpoint, which is recognised but not read here"),
+    (
+        &["manifest.ocdbt", "_METADATA"],
+        2,
+        "this is an Orbax checkpoint, which is recognised but not read here; orbax.checkpoint restores it, numpy.savez then \
+         saves its arrays",
+    ),
 ];
 
 #[test]

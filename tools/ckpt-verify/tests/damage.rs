@@ -405,7 +405,8 @@ fn small(dtype: &str, shape: &[u64]) -> Stored {
 
 /// Every kind of damage.
 fn all() -> impl Iterator<Item = &'static Case> {
-    CASES.iter().chain(damages::files::CASES).chain(damages::training::CASES).chain(damages::trees::CASES)
+    let rest = [damages::files::CASES, damages::training::CASES, damages::trees::CASES, damages::neighbours::CASES];
+    CASES.iter().chain(rest.into_iter().flatten())
 }
 
 #[test]

@@ -3,9 +3,9 @@
 //! `GGUF | u32 version | u64 tensors | u64 keys | keys | table | padding | data`. Sizes in the table are fastest first, so
 //! shapes are its sizes reversed. Versions 2 and 3, little- and big-endian, are read.
 
+mod strings;
 mod types;
 mod value;
-mod window;
 pub mod write;
 
 use std::collections::{BTreeMap, HashSet};
@@ -13,11 +13,11 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::window::Window;
 use super::{Container, Findings, Object};
 use crate::bytes::{ReadAt, to_u64};
 use crate::facts::recipe::elements;
 use crate::facts::{Dtype, FileId, Finding, Id, Op, Recipe, Severity, Tensor, limits};
-use window::Window;
 
 pub use write::Put;
 
@@ -37,7 +37,7 @@ const KEY: u64 = 13;
 /// A finding with the offset if the header cannot be read; what is wrong with single tensors is in
 /// [`Container::findings`], and such a tensor is left out.
 pub fn read(source: &dyn ReadAt, file: FileId) -> Result<Container, Finding> {
-    let mut window = Window::new(source);
+    let mut window = Window::new(source, strings::SHORT);
     let (tensors, keys) = counts(&mut window)?;
     let mut findings = Findings::default();
     let objects = read_keys(&mut window, keys, &[], &mut findings)?;
@@ -96,7 +96,7 @@ pub fn length(value: &Value) -> Option<u64> {
 /// # Errors
 /// A finding if the header cannot be read.
 pub fn arrays(source: &dyn ReadAt, wanted: &[&str]) -> Result<BTreeMap<String, Vec<Value>>, Finding> {
-    let mut window = Window::new(source);
+    let mut window = Window::new(source, strings::SHORT);
     let (_, keys) = counts(&mut window)?;
     let objects = read_keys(&mut window, keys, wanted, &mut Findings::default())?;
     let arrays = objects.into_iter().filter_map(|object| match object.value {
@@ -156,7 +156,7 @@ fn read_keys(
 /// A name: text that is UTF-8.
 fn text(window: &mut Window<'_>, what: &str) -> Result<String, Finding> {
     let place = window.at();
-    String::from_utf8(window.string()?.to_vec())
+    String::from_utf8(strings::string(window)?.to_vec())
         .map_err(|_| Finding::new(Id::GgufInvalid, format!("{what} is not UTF-8")).at(place))
 }
 

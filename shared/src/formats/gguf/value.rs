@@ -1,8 +1,10 @@
 //! The values that a GGUF header keeps under its keys.
 
-use super::window::Window;
-use crate::facts::{Finding, Id, limits};
 use serde_json::{Number, Value};
+
+use super::strings::{skip_string, string};
+use crate::facts::{Finding, Id, limits};
+use crate::formats::window::Window;
 
 /// The number of a type of value, the bytes of one, and its name (`GGUFValueType` of gguf-py); a string's bytes vary.
 const KINDS: &[(u32, u64, &str)] = &[
@@ -51,7 +53,7 @@ fn one(window: &mut Window<'_>, kind: u32, whole: bool, depth: usize) -> Result<
                 return Err(Finding::new(Id::GgufInvalid, message).at(place).needed("0 or 1", other));
             }
         },
-        STRING => String::from_utf8_lossy(window.string()?).into(),
+        STRING => String::from_utf8_lossy(string(window)?).into(),
         ARRAY => array(window, whole, depth)?,
         10 => window.u64()?.into(),
         11 => i64::from_le_bytes(window.number()?).into(),
@@ -95,7 +97,7 @@ fn array(window: &mut Window<'_>, whole: bool, depth: usize) -> Result<Value, Fi
         return Ok(Value::Array(values));
     }
     match kind {
-        STRING => (0..count).try_for_each(|_| window.skip_string())?,
+        STRING => (0..count).try_for_each(|_| skip_string(window))?,
         ARRAY => {
             for _ in 0..count {
                 array(window, false, depth.saturating_add(1))?;

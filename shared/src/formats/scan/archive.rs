@@ -5,6 +5,7 @@ use std::io::Read;
 
 use crate::bytes::{Cursor, ReadAt};
 use crate::facts::{Finding, Id, Severity, limits};
+use crate::formats::tar;
 use crate::formats::zip::{self, Member};
 
 use super::{BEHIND, PICKLES, Place, Scan};
@@ -45,8 +46,6 @@ const ENCRYPTED: u16 = 1;
 const LOCAL: &[u8; 4] = b"PK\x03\x04";
 /// Bytes of a tar's block.
 const BLOCK: u64 = 512;
-/// Members of a tar that are looked at.
-const TAR_MEMBERS: usize = 1_000_000;
 
 impl Scan {
     /// Zips; several may stand one after another in a file, as torch.distributed writes them.
@@ -165,19 +164,32 @@ impl Scan {
     pub(super) fn tar(&mut self, source: &dyn ReadAt, place: &Place) {
         // torch's tars of 2016 hold files of many pickles with storages between them.
         let place = &Place { series: true, ..place.clone() };
-        let mut at = 0u64;
-        for _ in 0..TAR_MEMBERS {
-            let Ok(block) = source.read_vec_at(BLOCK, at) else { return };
-            let Some((name, size)) = tar_header(&block) else { return };
-            let data = at.saturating_add(BLOCK);
-            let inside = place.member(&name, place.base.saturating_add(data));
-            if size > 0 {
+        let found = tar::read(source).map(|archive| archive.members).unwrap_or_default();
+        let known = found.into_iter().map(|member| (member.name, member.data, member.size));
+        // Who knows nothing of pax, or minds no checksum, finds other members: those are looked at as well.
+        let plain = plain_members(source);
+        let mut seen = HashSet::new();
+        for (name, data, size) in known.chain(plain) {
+            if size > 0 && seen.insert((data, size)) {
+                let inside = place.member(&name, place.base.saturating_add(data));
                 self.any(&Window::new(source, data, size), &inside);
             }
-            let blocks = size.div_ceil(BLOCK);
-            at = data.saturating_add(blocks.saturating_mul(BLOCK));
         }
     }
+}
+
+/// Members of a tar by nothing but names and sizes: name, first byte, bytes.
+fn plain_members(source: &dyn ReadAt) -> Vec<(String, u64, u64)> {
+    let mut members = Vec::new();
+    let mut at = 0u64;
+    while members.len() < limits::TAR_MEMBERS {
+        let Ok(block) = source.read_vec_at(BLOCK, at) else { break };
+        let Some((name, size)) = tar_header(&block) else { break };
+        let data = at.saturating_add(BLOCK);
+        members.push((name, data, size));
+        at = data.saturating_add(size.div_ceil(BLOCK).saturating_mul(BLOCK));
+    }
+    members
 }
 
 /// The header's text, and where the data begin.

@@ -13,7 +13,7 @@ mod unfold;
 use crate::bytes::ReadAt;
 use crate::facts::{Finding, Id, Severity, limits};
 
-use super::{Findings, detect, torch, unreadable};
+use super::{Findings, detect, tar, torch, unreadable};
 use archive::Window;
 use detect::Format;
 use stream::{Seen, Stop};
@@ -44,6 +44,9 @@ const CLOSED: &[(&str, &[u8], Severity)] = &[
     ("bzip2", b"BZh", Severity::Note),
     ("zstd", b"\x28\xb5\x2f\xfd", Severity::Note),
 ];
+
+/// First bytes that send a file another way than its being a tar.
+const MAGICS: [&[u8]; 4] = [b"PK", b"\x93NUMPY", b"\x1f\x8b", b"\x80"];
 
 /// Looks at every pickle in a file. The findings name no file; places within packed members count from the member's own
 /// first byte, and the message says which member.
@@ -103,6 +106,13 @@ impl Scan {
             let message = "archives nest too deeply to be looked into";
             return self.say(place, Finding::new(Id::PickleBomb, message).at(place.base));
         }
+        if tar::is_tar(&head) {
+            self.tar(source, place);
+            // The name of the first member may be made to look like something else, which is looked at as well.
+            if !MAGICS.iter().any(|magic| head.starts_with(magic)) {
+                return;
+            }
+        }
         if let Some((kind, _, severity)) = CLOSED.iter().find(|row| head.starts_with(row.1)) {
             let message = format!("this is packed with {kind}, which is not looked into; what is in it was not judged");
             return self.say(place, Finding::new(Id::PickleUnscanned, message).at(place.base).severity(*severity));
@@ -115,9 +125,6 @@ impl Scan {
         }
         if head.starts_with(b"\x1f\x8b") {
             return self.gzip(source, place);
-        }
-        if head.get(257..262) == Some(b"ustar") {
-            return self.tar(source, place);
         }
         let format = detect::detect(source);
         if torch::is_legacy(&head) {

@@ -227,7 +227,7 @@ impl<'p> Walk<'p, '_> {
         })
     }
 
-    fn stored(&mut self, view: View) -> Result<(), Reason> {
+    pub(super) fn stored(&mut self, view: View) -> Result<(), Reason> {
         let name = self.path().to_owned();
         let (tensor, finding) = tensor::tensor(view, &name, &mut self.storages, self.origin)?;
         if tensor.recipe.dtype.bytes_of(tensor.recipe.elements()).is_none() {

@@ -4,6 +4,7 @@
 use serde_json::Value as Json;
 
 use crate::facts::Dtype;
+use crate::formats::Piece;
 use crate::formats::pickle::lookup::{attribute, count, of_state};
 use crate::formats::pickle::{Node, Pickle};
 
@@ -35,6 +36,12 @@ impl<'p> Walk<'p, '_> {
         let whole = args.get(2).and_then(|shape| numbers(pickle, *shape)).unwrap_or_default();
         self.object(Json::from(format!("<DTensor {which}, {} of {dtype} {whole:?}>", placements.join(", "))));
         self.shard = self.shard.or(part);
+        if let (Some((rank, of)), [placement]) = (part, placements.as_slice()) {
+            let dim = placement.strip_prefix("Shard(").and_then(|rest| rest.strip_suffix(')')?.parse().ok());
+            if dim.is_some() || placement == "Replicate" {
+                self.pieces.push(Piece { name: self.path().to_owned(), rank, of, along: dim, shape: whole });
+            }
+        }
         self.parts(node, vec![(Key::Here, local)]);
         true
     }
@@ -42,7 +49,8 @@ impl<'p> Walk<'p, '_> {
 
 fn part(pickle: &Pickle<'_>, mesh: Node) -> Option<Part> {
     let of = |name: &str| attribute(pickle, mesh, name);
-    let ranks = of("_flatten_rank_map").and_then(|map| pickle.sequence(map)).map(<[Node]>::len).or_else(|| {
+    let map = of("_flatten_rank_map").and_then(|map| pickle.sequence(map));
+    let ranks = map.map(<[Node]>::len).or_else(|| {
         // Before torch 2.9 the mesh was a tensor of ranks.
         let ranks = pickle.object(of("mesh")?)?;
         let shape = numbers(pickle, *pickle.sequence(ranks.args)?.get(2)?)?;
@@ -53,6 +61,9 @@ fn part(pickle: &Pickle<'_>, mesh: Node) -> Option<Part> {
         _ => None,
     };
     let rank = of("_rank").and_then(|rank| count(pickle, rank)).or_else(coordinate)?;
+    // A mesh of some of the ranks counts them from its own first.
+    let place = map.and_then(|map| map.iter().position(|node| count(pickle, *node) == Some(rank)));
+    let rank = place.and_then(|place| u64::try_from(place).ok()).unwrap_or(rank);
     Some((rank, u64::try_from(ranks).ok()?))
 }
 

@@ -8,9 +8,11 @@
 mod call;
 mod describe;
 mod dtensor;
+mod exported;
 mod legacy;
 mod numpy;
 mod storages;
+mod tar;
 mod tensor;
 mod walk;
 pub mod write;
@@ -23,9 +25,11 @@ use super::{Container, pickle};
 use crate::bytes::{Cursor, ReadAt};
 use crate::facts::{FileId, Finding, Id, Severity, limits};
 pub use call::{dtype_of, numbers};
+pub(super) use exported::{is_archive as is_exported, read as read_exported};
 pub use legacy::is_legacy;
 use storages::{Place, Storages};
-use tensor::Origin;
+pub(super) use tar::{is_archive as is_tar, read as read_tar};
+use tensor::{Origin, View};
 use walk::Walk;
 
 /// Bytes of the small records that describe the file.
@@ -41,21 +45,25 @@ const START: u64 = 512;
 ///
 /// # Errors
 /// What leaves no tensors to list: the zip's or the pickle's own damage, [`Id::TorchRecordMissing`] without a
-/// pickle, [`Id::Unsupported`] for the tar of 2016 and for exported programs. All else is in the container's findings.
+/// pickle. All else is in the container's findings.
 pub fn read(source: &dyn ReadAt, file: FileId) -> Result<Container, Finding> {
     let start = source.read_vec_at(START.min(source.size()), 0).map_err(|error| super::unreadable(&error, 0))?;
     if legacy::is_legacy(&start) {
         return legacy::read(source, file);
     }
-    if start.get(257..262) == Some(b"ustar".as_slice()) {
-        let message =
-            "the file is a tar, as torch wrote them in 2016, which is not read: load it and save it again with torch";
-        return Err(Finding::new(Id::Unsupported, message));
-    }
-    let archive = zip::read(source)?;
-    let records = Records::new(&archive)?;
+    read_archive(source, &zip::read(source)?, file)
+}
+
+/// Whether an archive holds a pickle as `torch.save` names it.
+pub(super) fn is_archive(archive: &Archive) -> bool {
+    archive.members.iter().any(|member| member.name.ends_with("/data.pkl"))
+}
+
+/// Reads the geometry of a zip of `torch.save` or `torch.jit.save`.
+pub(super) fn read_archive(source: &dyn ReadAt, archive: &Archive, file: FileId) -> Result<Container, Finding> {
+    let records = Records::new(archive)?;
     let Some(member) = records.get("data.pkl") else {
-        return Err(records.no_pickle(source));
+        return Err(records.no_pickle());
     };
     let mut metadata = BTreeMap::new();
     for name in ["version", "byteorder", ".format_version", ".storage_alignment", ".data/serialization_id"] {
@@ -161,7 +169,7 @@ fn strictness(
 pub fn pickle_of(source: &dyn ReadAt) -> Result<(Vec<u8>, u64), Finding> {
     let archive = zip::read(source)?;
     let records = Records::new(&archive)?;
-    let member = records.get("data.pkl").ok_or_else(|| records.no_pickle(source))?;
+    let member = records.get("data.pkl").ok_or_else(|| records.no_pickle())?;
     Ok((zip::contents(source, member, limits::PICKLE)?, if member.is_plain() { member.data } else { 0 }))
 }
 
@@ -173,7 +181,20 @@ fn interpret(
     origin: Origin,
     findings: super::Findings,
 ) -> Container {
+    interpret_keyed(pickle, root, storages, origin, findings, HashMap::new())
+}
+
+/// The same where the pickle refers to tensors by keys.
+fn interpret_keyed(
+    pickle: &pickle::Pickle<'_>,
+    root: pickle::Node,
+    storages: Storages,
+    origin: Origin,
+    findings: super::Findings,
+    keyed: HashMap<String, View>,
+) -> Container {
     let mut walk = Walk::new(pickle, storages, origin);
+    walk.keyed = keyed;
     walk.findings = findings;
     walk.run(root);
     odd_storages(&walk.storages, &mut walk.findings);
@@ -186,22 +207,14 @@ fn interpret(
             format!("the pickle names classes that are not torch's, kept as data: {}{more}", names.join(", "));
         walk.findings.push(Finding::new(Id::PickleUnknownClass, message));
     }
-    let mut names: Vec<&str> = walk.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
-    names.sort_unstable();
-    let twice: Vec<String> = names
-        .windows(2)
-        .filter(|pair| pair.first() == pair.last())
-        .filter_map(|pair| pair.first().map(|name| (*name).to_owned()))
-        .collect();
-    for name in twice {
-        walk.findings.push(Finding::new(Id::TensorDuplicate, "two tensors have this name").tensor(name));
-    }
+    super::twice(&walk.tensors, &mut walk.findings);
     Container {
         tensors: walk.tensors,
         objects: walk.objects,
         objects_left_out: walk.objects_left_out,
         storages: walk.storages.table(origin.file),
         globals: globals.into_iter().collect(),
+        pieces: walk.pieces,
         metadata: walk.shard.map(|(rank, of)| ("shard".to_owned(), format!("{rank} of {of}"))).into_iter().collect(),
         findings: walk.findings.list(),
         ..Container::default()
@@ -257,14 +270,7 @@ impl<'z> Records<'z> {
         self.members.keys().any(|name| name.starts_with(prefix))
     }
 
-    fn no_pickle(&self, source: &dyn ReadAt) -> Finding {
-        let archive = self.get("archive_format").and_then(|member| zip::contents(source, member, SMALL).ok());
-        if archive.is_some_and(|format| format.starts_with(b"pt2")) {
-            return Finding::new(
-                Id::Unsupported,
-                "the file is an exported program of torch.export, which is not read yet",
-            );
-        }
+    fn no_pickle(&self) -> Finding {
         Finding::new(Id::TorchRecordMissing, "the zip holds no pickle, so it is not a file of torch.save")
             .needed(format!("{}/data.pkl", self.root), "no such record")
     }

@@ -134,6 +134,16 @@ impl Storages {
         Some(())
     }
 
+    /// Adds a storage that has its place; one of a key that is there already stays what it is.
+    pub(super) fn insert(&mut self, key: String, declared: u64, dtype: Option<Dtype>, place: Place) -> Reference {
+        let item = dtype.map_or(1, storage_item);
+        let entry = *self.by_key.entry(key).or_insert_with_key(|key| {
+            self.entries.push(Entry { key: key.clone(), declared, item, meta: false, place, used: None, tensors: 0 });
+            self.entries.len().saturating_sub(1)
+        });
+        Reference { entry, dtype, skip: 0 }
+    }
+
     /// The storage that a node is, if it is one.
     pub(super) fn get(&self, node: Node) -> Option<Reference> {
         let found = self.references.binary_search_by_key(&node, |row| row.0).ok()?;
@@ -178,7 +188,7 @@ impl Storages {
 
 /// Element type of a storage class; `Some(None)` for untyped bytes.
 #[expect(clippy::option_option, reason = "untyped is an answer, not the lack of one")]
-fn storage_dtype(pickle: &Pickle<'_>, class: Node) -> Option<Option<Dtype>> {
+pub(super) fn storage_dtype(pickle: &Pickle<'_>, class: Node) -> Option<Option<Dtype>> {
     let class = pickle.global(class)?;
     if !matches!(class.module3(), "torch" | "torch.cuda" | "torch.storage" | "torch.sparse" | "torch.xpu") {
         return None;

@@ -3,18 +3,18 @@
 //! It keeps its own stack, so that depth costs no thread stack, and a budget, because a small pickle can refer to
 //! one part so often that its expansion has no end.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use serde_json::Value as Json;
 
 use crate::facts::{Finding, Id, Tensor, limits};
 use crate::formats::pickle::{Node, Object, Pickle, Value};
-use crate::formats::{Findings, Object as Kept};
+use crate::formats::{Findings, Object as Kept, Piece};
 
 use super::describe;
 use super::storages::Storages;
-use super::tensor::{Origin, Reason};
+use super::tensor::{Origin, Reason, View};
 
 /// Objects that are kept; the rest is counted.
 const OBJECTS: usize = 10_000;
@@ -54,6 +54,10 @@ pub(super) struct Walk<'p, 'a> {
     pub arrays: BTreeMap<Node, Arc<[u8]>>,
     /// The rank whose part of its tensors this file is, of how many.
     pub shard: Option<super::dtensor::Part>,
+    /// Tensors of which this file holds one rank's part.
+    pub pieces: Vec<Piece>,
+    /// Tensors that the pickle refers to by a key of its own kind (the tar of 2016).
+    pub keyed: HashMap<String, View>,
     path: String,
     tasks: Vec<Task>,
     /// Containers that the path leads through, by node.
@@ -75,6 +79,8 @@ impl<'p, 'a> Walk<'p, 'a> {
             findings: Findings::default(),
             arrays: BTreeMap::new(),
             shard: None,
+            pieces: Vec::new(),
+            keyed: HashMap::new(),
             path: String::new(),
             tasks: Vec::new(),
             open: vec![false; pickle.len()],
@@ -134,6 +140,11 @@ impl<'p, 'a> Walk<'p, 'a> {
 
     fn visit(&mut self, node: Node) {
         let pickle = self.pickle;
+        if let Value::Persistent(id) = pickle.get(node)
+            && let Some(view) = self.keyed.get(&describe::key(pickle, *id)).cloned()
+        {
+            return self.stored(view).unwrap_or_else(|reason| self.refuse(0, reason));
+        }
         if let Some(json) = describe::scalar(pickle, node) {
             return self.object(json);
         }

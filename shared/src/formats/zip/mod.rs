@@ -131,5 +131,20 @@ pub fn contents(source: &dyn ReadAt, member: &Member, limit: u64) -> Result<Vec<
     Ok(bytes)
 }
 
+/// The first unpacked bytes of a member, at most `count` and as many as a start of its packed bytes gives.
+///
+/// # Errors
+/// [`Id::FileUnreadable`]; what cannot be unpacked only ends the bytes.
+pub fn start(source: &dyn ReadAt, member: &Member, count: u64) -> Result<Vec<u8>, Finding> {
+    let packed =
+        source.read_vec_at(member.packed.min(count), member.data).map_err(|error| unreadable(&error, member.data))?;
+    if member.method != DEFLATED {
+        return Ok(packed);
+    }
+    let mut bytes = Vec::new();
+    let _ = flate2::read::DeflateDecoder::new(packed.as_slice()).take(count).read_to_end(&mut bytes);
+    Ok(bytes)
+}
+
 #[cfg(test)]
 pub(super) mod tests;

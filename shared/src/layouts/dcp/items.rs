@@ -1,11 +1,10 @@
 //! The items of a `.distcp` file: each is a whole file of `torch.save`, or the file is one of safetensors.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use super::metadata::Item;
 use crate::bytes::{Part, Pool, ReadAt};
-use crate::facts::{Dtype, FileId, Finding, Id, Op, Recipe, Severity, Tensor};
+use crate::facts::{Dtype, FileId, Finding, Id, Recipe, Severity, Tensor};
 use crate::formats::{self, Container, Format, Object, detect};
 
 /// What an item should be.
@@ -113,13 +112,8 @@ fn item(source: &dyn ReadAt, file: FileId, item: &Item) -> Result<Container, Fin
         return Err(finding.needed(format!("{length} bytes"), format!("{left} bytes")));
     }
     let part = Part::new(source, offset, length).map_err(|error| detect::unreadable(&error).at(offset))?;
-    let moved =
-        |finding: Finding| Finding { offset: Some(finding.offset.unwrap_or(0).saturating_add(offset)), ..finding };
-    let (_, mut container) = formats::open(&part, file).map_err(moved)?;
-    container.findings = container.findings.into_iter().map(moved).collect();
-    for tensor in &mut container.tensors {
-        shift(&mut tensor.recipe, offset);
-    }
+    let (_, mut container) = formats::open(&part, file).map_err(|finding| finding.shifted(offset))?;
+    container.shift(offset);
     Ok(container)
 }
 
@@ -155,24 +149,4 @@ fn take<'m>(wanted: &Wanted<'m>, item: &Item, mut container: Container, found: &
         }
     }
     Ok(())
-}
-
-/// Moves every place in a file that a value is read from.
-fn shift(recipe: &mut Recipe, by: u64) {
-    match &mut recipe.op {
-        Op::Bytes { offset: place, .. } | Op::Strided { storage: place, .. } => *place = place.saturating_add(by),
-        Op::Literal(_) | Op::Absent(_) => {}
-        Op::Tiles(tiles) => tiles.iter_mut().for_each(|tile| shift(Arc::make_mut(&mut tile.part), by)),
-        Op::ByteSwap(of)
-        | Op::Conj(of)
-        | Op::Neg(of)
-        | Op::Slice { of, .. }
-        | Op::Reshape(of)
-        | Op::Transpose(of, ..)
-        | Op::Rows { of, .. }
-        | Op::Dequant(of)
-        | Op::Quant(of)
-        | Op::Cast(of) => shift(Arc::make_mut(of), by),
-        Op::Unpack { stored, scale, .. } => [stored, scale].into_iter().for_each(|of| shift(Arc::make_mut(of), by)),
-    }
 }

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use ckpt::canonical;
 use ckpt::document::{DtypeSum, Tied, YesNo};
 use ckpt::facts::{Dtype, FileId, Op, Tensor};
-use ckpt::formats::Format;
 use ckpt::layouts::{Checkpoint, training};
 
 use super::packed::{Packed, Stands};
@@ -118,7 +117,7 @@ impl Sharing {
     fn views(&mut self, checkpoint: &Checkpoint) {
         let torch = |file: FileId| {
             let shard = checkpoint.shards.iter().find(|shard| shard.file == file);
-            shard.is_some_and(|shard| matches!(shard.format, Format::Torch | Format::TorchScript | Format::TorchLegacy))
+            shard.is_some_and(|shard| shard.format.has_views())
         };
         if !checkpoint.shards.iter().any(|shard| torch(shard.file)) {
             return;

@@ -39,7 +39,7 @@ pub(super) fn of(checkpoint: &Checkpoint, has_tokenizer: bool, training: Option<
                 missing.insert(format!("{weights}tokenizer.model"));
             }
         }
-        Layout::Dcp | Layout::DeepSpeed | Layout::File | Layout::Directory => {}
+        Layout::Dcp | Layout::DeepSpeed | Layout::Megatron | Layout::File | Layout::Directory => {}
     }
     missing.extend(training.into_iter().flat_map(|training| of_training(checkpoint, training)));
     missing.into_iter().collect()

@@ -49,6 +49,7 @@ const GROUPS: &[(&[Text], Option<Check>)] = &[
     (readers::safetensors::TEXTS, None),
     (safetensors_metadata::TEXTS, Some(safetensors_metadata::check)),
     (readers::gguf::TEXTS, None),
+    (readers::neighbours::TEXTS, None),
     (readers::torch::TEXTS, None),
     (pickles::TEXTS, Some(pickles::check)),
     (custom_code::TEXTS, Some(custom_code::check)),

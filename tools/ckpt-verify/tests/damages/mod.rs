@@ -1,6 +1,7 @@
 //! Kinds of damage, by what they are done to. The first tables stand beside the test.
 
 pub(crate) mod files;
+pub(crate) mod neighbours;
 pub(crate) mod training;
 pub(crate) mod trees;
 

@@ -1,9 +1,10 @@
-//! A window over the header of a GGUF file, which moves with what is read: a vocabulary makes headers of megabytes,
-//! most of which is only passed over.
+//! A window over a file that is parsed from its first byte on, which moves with what is read: most of the file may be only
+//! passed over.
 
 use crate::bytes::{ReadAt, to_u64, to_usize};
-use crate::facts::{Finding, Id, limits};
-use crate::formats::detect::unreadable;
+use crate::facts::{Finding, Id};
+
+use super::detect::unreadable;
 
 /// Bytes read at once.
 const CHUNK: u64 = 1 << 16;
@@ -18,11 +19,14 @@ pub(super) struct Window<'a> {
     at: u64,
     /// Numbers are big-endian.
     pub(super) big: bool,
+    /// The finding for a file that ends too soon.
+    short: (Id, &'static str),
 }
 
 impl<'a> Window<'a> {
-    pub(super) fn new(source: &'a dyn ReadAt) -> Window<'a> {
-        Window { source, buffer: Vec::new(), begin: 0, at: 0, big: false }
+    /// A window at the first byte of a file; `short` is what is said if it ends too soon. Numbers are little-endian.
+    pub(super) fn new(source: &'a dyn ReadAt, short: (Id, &'static str)) -> Window<'a> {
+        Window { source, buffer: Vec::new(), begin: 0, at: 0, big: false, short }
     }
 
     /// Byte of the file at which the next read begins.
@@ -36,8 +40,7 @@ impl<'a> Window<'a> {
     }
 
     fn short(&self, count: impl std::fmt::Display) -> Finding {
-        let message = "the file ends inside its header";
-        Finding::new(Id::GgufTruncated, message).at(self.at).needed(format!("{count} bytes"), self.left())
+        Finding::new(self.short.0, self.short.1).at(self.at).needed(format!("{count} bytes"), self.left())
     }
 
     /// Passes over `count` bytes.
@@ -71,6 +74,14 @@ impl<'a> Window<'a> {
         Ok(self.buffer.get(first..).and_then(|rest| rest.get(..to_usize(count))).unwrap_or_default())
     }
 
+    /// The next byte, which stays the next.
+    pub(super) fn peek(&mut self) -> Result<u8, Finding> {
+        let at = self.at;
+        let byte = self.take(1)?.first().copied().unwrap_or_default();
+        self.at = at;
+        Ok(byte)
+    }
+
     /// Takes a number of `N` bytes, as a little-endian one.
     pub(super) fn number<const N: usize>(&mut self) -> Result<[u8; N], Finding> {
         let mut bytes = [0; N];
@@ -88,30 +99,5 @@ impl<'a> Window<'a> {
 
     pub(super) fn u64(&mut self) -> Result<u64, Finding> {
         Ok(u64::from_le_bytes(self.number()?))
-    }
-
-    /// Takes the bytes of a string.
-    pub(super) fn string(&mut self) -> Result<&[u8], Finding> {
-        let place = self.at;
-        let length = self.u64()?;
-        if length > self.left() {
-            self.at = place;
-            let message = "a string of the header goes on beyond the end of the file";
-            return Err(Finding::new(Id::GgufTruncated, message)
-                .at(place)
-                .needed(format!("{length} bytes"), self.left()));
-        }
-        if length > limits::GGUF_STRING {
-            let message = "a string of the header is longer than any real one";
-            let most = format!("at most {} bytes", limits::GGUF_STRING);
-            return Err(Finding::new(Id::TooLarge, message).at(place).needed(most, length));
-        }
-        self.take(length)
-    }
-
-    /// Passes over a string.
-    pub(super) fn skip_string(&mut self) -> Result<(), Finding> {
-        let length = self.u64()?;
-        self.skip(length)
     }
 }

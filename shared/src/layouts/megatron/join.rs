@@ -1,0 +1,217 @@
+//! Joins what Megatron's ranks hold: parts of a tensor along the dimension they share, layers by their number in the whole.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use super::table::{self, Split};
+use crate::facts::recipe::Tile;
+use crate::facts::{Finding, Id, Op, Recipe, Severity, Tensor};
+use crate::layouts::{Checkpoint, Replica};
+
+/// The ranks of tensor parallelism of one chunk of the model, in their order: number, file, tensors.
+pub(super) type Chunk = Vec<(u64, String, Vec<Tensor>)>;
+
+/// The key of the model in a rank's dictionary, before its number where pipeline stages are virtual.
+const MODEL: &str = "model";
+/// What Transformer Engine keeps of its scaling, which is no weight.
+const EXTRA: &str = "_extra_state";
+
+/// The tensors of each model in a rank's file, by the number of its virtual stage: optimizer and random states stay behind.
+pub(super) fn models(tensors: Vec<Tensor>) -> BTreeMap<u64, Vec<Tensor>> {
+    let own = |name: &str| {
+        let (key, rest) = name.split_once('.')?;
+        let number = key.strip_prefix(MODEL)?;
+        let number = if number.is_empty() { 0 } else { number.parse().ok()? };
+        Some((number, rest.to_owned()))
+    };
+    // NeMo saves the model's own dictionary.
+    let bare = !tensors.iter().any(|tensor| own(&tensor.name).is_some());
+    let mut models: BTreeMap<u64, Vec<Tensor>> = BTreeMap::new();
+    for tensor in tensors {
+        let found = if bare { Some((0, tensor.name.clone())) } else { own(&tensor.name) };
+        if let Some((number, name)) = found.filter(|(_, name)| !name.contains(EXTRA)) {
+            models.entry(number).or_default().push(Tensor { name, ..tensor });
+        }
+    }
+    models
+}
+
+/// Joins every chunk, in the order of the layers: virtual stages first, within them pipeline ranks.
+pub(super) fn run(checkpoint: &mut Checkpoint, chunks: BTreeMap<(u64, u64), Chunk>) {
+    let mut before: HashMap<String, u64> = HashMap::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
+    let mut unknown: Vec<String> = Vec::new();
+    for ((_, stage), ranks) in chunks {
+        let held = layers(&ranks);
+        for mut tensor in join(checkpoint, &ranks, &mut unknown) {
+            if let Some((prefix, number, rest)) = layer(&tensor.name) {
+                let number = number.saturating_add(before.get(prefix).copied().unwrap_or(0));
+                tensor.name = format!("{prefix}{number}{rest}");
+            }
+            if let Some(kept) = places.get(&tensor.name).and_then(|&place| checkpoint.tensors.get(place)) {
+                // The last stage has a copy of the embedding where its head is tied to it.
+                let copy = (usize::try_from(stage).unwrap_or(usize::MAX), tensor.recipe);
+                let kept = (0, kept.recipe.clone());
+                match same(&kept.1, &copy.1, None) {
+                    Ok(()) => checkpoint.replicas.push(Replica { tensor: tensor.name, kept, copy }),
+                    Err(finding) => checkpoint.findings.push(finding.tensor(tensor.name)),
+                }
+                continue;
+            }
+            places.insert(tensor.name.clone(), checkpoint.tensors.len());
+            checkpoint.tensors.push(tensor);
+        }
+        for (prefix, count) in held {
+            let all = before.entry(prefix).or_default();
+            *all = all.saturating_add(count);
+        }
+    }
+    if let Some(first) = unknown.first() {
+        let message = format!(
+            "nothing is known of how the ranks share {} tensors; each rank's part is kept under its own name, \
+             {first} first among them",
+            unknown.len()
+        );
+        let finding = Finding::new(Id::ShardMismatch, message).severity(Severity::Warning);
+        checkpoint.findings.push(finding.tensor(first.as_str()));
+    }
+}
+
+/// Prefix, number and rest of a name with a layer's number in it.
+fn layer(name: &str) -> Option<(&str, u64, &str)> {
+    const LAYERS: &str = "layers.";
+    let at = name.find(LAYERS)?.checked_add(LAYERS.len())?;
+    let (prefix, rest) = name.split_at_checked(at)?;
+    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, rest) = rest.split_at_checked(digits)?;
+    Some((prefix, number.parse().ok()?, rest))
+}
+
+/// How many layers of each kind a chunk has.
+fn layers(ranks: &Chunk) -> BTreeMap<String, u64> {
+    let mut held: BTreeMap<String, u64> = BTreeMap::new();
+    for tensor in ranks.iter().flat_map(|(.., tensors)| tensors) {
+        if let Some((prefix, number, _)) = layer(&tensor.name) {
+            let count = held.entry(prefix.to_owned()).or_default();
+            *count = (*count).max(number.saturating_add(1));
+        }
+    }
+    held
+}
+
+/// The tensors of one chunk.
+fn join(checkpoint: &mut Checkpoint, ranks: &Chunk, unknown: &mut Vec<String>) -> Vec<Tensor> {
+    if let [(.., tensors)] = ranks.as_slice() {
+        return tensors.clone();
+    }
+    let tables: Vec<HashMap<&str, &Tensor>> = ranks
+        .iter()
+        .map(|(.., tensors)| tensors.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect())
+        .collect();
+    let mut joined = Vec::new();
+    let mut seen = HashSet::new();
+    for (_, file, tensors) in ranks {
+        for tensor in tensors.iter().filter(|tensor| seen.insert(tensor.name.as_str())) {
+            let name = tensor.name.as_str();
+            let parts: Vec<&Recipe> = tables.iter().filter_map(|table| Some(&table.get(name)?.recipe)).collect();
+            if parts.len() != tables.len() {
+                let message = "only some ranks hold this tensor";
+                let finding = Finding::new(Id::ShardMismatch, message).in_file(file.clone()).tensor(name);
+                let held = format!("{} ranks", parts.len());
+                checkpoint.findings.push(finding.needed(format!("{} ranks", tables.len()), held));
+                continue;
+            }
+            let Some(split) = table::split(name) else {
+                unknown.push(name.to_owned());
+                joined.extend(parts.iter().zip(ranks).map(|(part, (rank, ..))| Tensor {
+                    name: format!("mp_rank_{rank:02}.{name}"),
+                    recipe: (*part).clone(),
+                    crc32: None,
+                }));
+                continue;
+            };
+            let out = table::out_of(name).and_then(|out| Some(&tables.first()?.get(out.as_str())?.recipe));
+            match whole(name, &parts, split, out, &mut checkpoint.replicas) {
+                Ok(recipe) => joined.push(Tensor { name: name.to_owned(), recipe, crc32: None }),
+                Err(finding) => checkpoint.findings.push(finding.in_file(file.clone()).tensor(name)),
+            }
+        }
+    }
+    joined
+}
+
+/// One tensor of the parts of all ranks, in their order.
+fn whole(
+    name: &str,
+    parts: &[&Recipe],
+    split: Split,
+    out: Option<&Recipe>,
+    replicas: &mut Vec<Replica>,
+) -> Result<Recipe, Finding> {
+    let first = *parts.first().ok_or_else(|| Finding::new(Id::ShardMismatch, "no rank holds this tensor"))?;
+    let axis = match split {
+        Split::Rows | Split::Gated => Some(0),
+        Split::Columns => Some(1),
+        Split::Replicated => None,
+    };
+    parts.iter().try_for_each(|part| same(first, part, axis))?;
+    let Some(axis) = axis else {
+        for (rank, copy) in parts.iter().enumerate().skip(1) {
+            let (kept, copy) = ((0, first.clone()), (rank, (*copy).clone()));
+            replicas.push(Replica { tensor: name.to_owned(), kept, copy });
+        }
+        return Ok(first.clone());
+    };
+    let extent = |part: &Recipe| part.shape.get(axis).copied().unwrap_or(0);
+    // Twice the rows that the way out has columns: gate and up, one above the other.
+    let columns = out.and_then(|out| out.shape.get(1).copied());
+    let gated = split == Split::Gated && columns.and_then(|columns| columns.checked_mul(2)) == Some(extent(first));
+    let mut tiles = Vec::new();
+    let mut reached = 0u64;
+    let mut put = |part: Recipe| {
+        let mut at = vec![0; part.shape.len()];
+        if let Some(at) = at.get_mut(axis) {
+            *at = reached;
+        }
+        reached = reached.saturating_add(extent(&part));
+        tiles.push(Tile { at, part: Arc::new(part) });
+    };
+    let halves: &[u64] = if gated { &[0, 1] } else { &[] };
+    for half in halves {
+        for part in parts {
+            put(half_of(part, *half));
+        }
+    }
+    for part in parts.iter().filter(|_| !gated) {
+        put((*part).clone());
+    }
+    let mut shape = first.shape.clone();
+    if let Some(size) = shape.get_mut(axis) {
+        *size = reached;
+    }
+    Ok(Recipe { dtype: first.dtype, shape, op: Op::Tiles(tiles) })
+}
+
+/// The first or the second half of the rows.
+fn half_of(part: &Recipe, half: u64) -> Recipe {
+    let (mut shape, mut start) = (part.shape.clone(), vec![0; part.shape.len()]);
+    if let (Some(rows), Some(start)) = (shape.first_mut(), start.first_mut()) {
+        *rows /= 2;
+        *start = half.saturating_mul(*rows);
+    }
+    Recipe { dtype: part.dtype, shape, op: Op::Slice { of: Arc::new(part.clone()), start } }
+}
+
+/// Parts agree in dtype and in every dimension but the split one.
+fn same(a: &Recipe, b: &Recipe, split: Option<usize>) -> Result<(), Finding> {
+    let fits = a.dtype == b.dtype
+        && a.shape.len() == b.shape.len()
+        && split.is_none_or(|axis| axis < a.shape.len())
+        && a.shape.iter().zip(&b.shape).enumerate().all(|(axis, (a, b))| a == b || Some(axis) == split);
+    if fits {
+        return Ok(());
+    }
+    let shown = |recipe: &Recipe| format!("{} {:?}", recipe.dtype, recipe.shape);
+    let message = "the ranks hold parts of this tensor that do not fit together";
+    Err(Finding::new(Id::ShardMismatch, message).needed(shown(a), shown(b)))
+}
