@@ -60,8 +60,8 @@ def shell(script, cwd=None, check=True, **variables):
 
 
 def work(version, worker, *arguments):
-    """A script of workers/ in the environment of that transformers; returns the JSON on its last line."""
-    python = ORACLE / ENVIRONMENTS[version] / "bin" / "python"
+    """A script of workers/ in the environment of that transformers, or of that name; returns the JSON on its last line."""
+    python = ORACLE / ENVIRONMENTS.get(version, version) / "bin" / "python"
     command = [python, "-W", "ignore", WORKERS / f"{worker}.py", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]

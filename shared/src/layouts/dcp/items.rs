@@ -173,6 +173,6 @@ fn shift(recipe: &mut Recipe, by: u64) {
         | Op::Dequant(of)
         | Op::Quant(of)
         | Op::Cast(of) => shift(Arc::make_mut(of), by),
-        Op::Unpack { stored, scale, .. } => [stored, scale].into_iter().for_each(|of| shift(Arc::make_mut(of), by)),
+        Op::Math(math) => math.operands_mut().into_iter().for_each(|of| shift(Arc::make_mut(of), by)),
     }
 }
