@@ -2,10 +2,12 @@
 
 import json
 
+import pytest
+import support
 import torch
 from safetensors.torch import load_file, save_file
 
-import support
+NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 
 
 def converted(tmp_path, tensors, quantization, dtype):
@@ -15,9 +17,83 @@ def converted(tmp_path, tensors, quantization, dtype):
     save_file(tensors, source / "model.safetensors", metadata={"format": "pt"})
     config = {"model_type": "unheard-of", "torch_dtype": "bfloat16", "quantization_config": quantization}
     (source / "config.json").write_text(json.dumps(config))
+    return plain(source, target, dtype)
+
+
+def plain(source, target, dtype):
     support.run("convert", source, "--to", "hf", f"--dequantize={dtype}", "--out", target)
-    assert "quantization_config" not in json.loads((target / "config.json").read_text())
+    assert not {"quantization", "quantization_config"} & set(json.loads((target / "config.json").read_text()))
     return load_file(target / "model.safetensors")
+
+
+@pytest.mark.parametrize("scheme", ["compressed", "awq", "bitsandbytes", "mlx"])
+def test_as_the_library_dequantises(tmp_path, scheme):
+    """Every case of workers/quantize.py; what is only bigger is counted, and found sound."""
+    for name in support.work_in("extra", "quantize", tmp_path, scheme):
+        folder = tmp_path / name
+        wanted = load_file(folder / "wanted.safetensors")["a.weight"]
+        (folder / "wanted.safetensors").unlink()
+        ours = plain(folder, tmp_path / f"{name}-plain", NAMES[wanted.dtype])
+        assert set(ours) == {"a.weight", "norm.weight"}, name
+        assert torch.equal(ours["a.weight"], wanted), name
+        inspected = support.run("inspect", folder).document["inspect"]
+        # A last word that is not full counts whole: how many of its numbers are meant is in the data.
+        whole = wanted.shape[0] * -(-wanted.shape[1] // 32) * 32
+        assert wanted.numel() + 4 <= inspected["parameters"] <= whole + 4, name
+        support.run("verify", "--deep", folder)
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+@pytest.mark.parametrize("form", ["gptq", "gptq_v2"])
+def test_gptq(tmp_path, bits, form):
+    """Integers packed here along the inputs, groups in any order; `convert_gptq_file` of GPTQModel computes the same."""
+    inputs, outputs, groups = 256, 96, 4
+    generator = torch.Generator().manual_seed(bits)
+    below = lambda *shape: torch.randint(0, 2**bits, shape, generator=generator)
+    values, zeros = below(inputs, outputs), below(groups, outputs)
+    scales = (torch.rand(groups, outputs, generator=generator) * 0.01).half()
+    order = torch.randint(0, groups, (inputs,), generator=generator)
+    stored = zeros if form == "gptq_v2" else (zeros - 1) % 2**bits
+    tensors = {
+        "a.qweight": packed(values.T, bits).T.contiguous(),
+        "a.qzeros": packed(stored, bits),
+        "a.scales": scales,
+        "a.g_idx": order.int(),
+        "a.bias": torch.ones(outputs).half(),
+    }
+    quantization = {"quant_method": "gptq", "bits": bits, "group_size": 64, "desc_act": True, "checkpoint_format": form}
+    wanted = ((values.float() - zeros.float()[order]) * scales.float()[order]).T
+    for dtype, name in NAMES.items():
+        ours = converted(tmp_path, tensors, quantization, name)
+        assert set(ours) == {"a.weight", "a.bias"}
+        assert torch.equal(ours["a.weight"], wanted.to(dtype))
+    # In half precision, as its kernels multiply.
+    assert torch.equal(wanted.half(), (scales[order] * (values - zeros[order])).T)
+
+
+def packed(numbers, bits):
+    """Numbers of a few bits side by side, in words of 32 bits, row by row."""
+    rows = []
+    for row in numbers.tolist():
+        whole = sum(number << bits * index for index, number in enumerate(row))
+        rows.append([whole >> 32 * word & 0xFFFFFFFF for word in range(len(row) * bits // 32)])
+    return torch.tensor(rows, dtype=torch.int64).to(torch.int32)
+
+
+def test_nvfp4_of_modelopt(tmp_path):
+    """Two scales, the product of which comes first, as `NVFP4QTensor.dequantize` has it."""
+    generator = torch.Generator().manual_seed(9)
+    weight = torch.randint(0, 256, (64, 128), dtype=torch.uint8, generator=generator)
+    scale = (torch.rand(64, 16, generator=generator) * 400).to(torch.float8_e4m3fn)
+    second = torch.tensor(0.000731)
+    table = torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6])
+    codes = torch.stack((weight & 15, weight >> 4), -1).flatten(1).long()
+    wanted = table[codes] * (scale.float() * second).repeat_interleave(16, 1)
+    tensors = {"a.weight": weight, "a.weight_scale": scale, "a.weight_scale_2": second, "a.input_scale": torch.tensor(1.0)}
+    for dtype in (torch.float32, torch.bfloat16):
+        ours = converted(tmp_path, tensors, {"quant_method": "modelopt", "quant_algo": "NVFP4"}, NAMES[dtype])
+        assert set(ours) == {"a.weight"}
+        assert torch.equal(ours["a.weight"], wanted.to(dtype))
 
 
 def test_blocks_of_fp8(tmp_path):

@@ -2,7 +2,7 @@
 //! cover their shape exactly once, every byte lies inside its file.
 
 use super::dtype::Kind;
-use super::recipe::{Scheme, Tile, elements};
+use super::recipe::{Tile, elements};
 use super::{Dtype, FileId, Finding, Id, Op, Recipe, limits};
 
 /// Checks a recipe. `size` gives a file's size in bytes.
@@ -79,10 +79,9 @@ pub fn check(recipe: &Recipe, size: &dyn Fn(FileId) -> u64) -> Result<(), Findin
             }
             check(of, size)
         }
-        Op::Unpack { scheme, stored, scale } => {
-            unpacked(recipe, *scheme, stored, scale)?;
-            check(stored, size)?;
-            check(scale, size)
+        Op::Math(math) => {
+            math.check(recipe)?;
+            math.operands().into_iter().try_for_each(|of| check(of, size))
         }
         Op::Dequant(of) => {
             same_shape(recipe, &of.shape)?;
@@ -158,39 +157,6 @@ fn same_shape(recipe: &Recipe, shape: &[u64]) -> Result<(), Finding> {
 
 fn same_rank(recipe: &Recipe, rank: usize) -> Result<(), Finding> {
     if recipe.shape.len() == rank { Ok(()) } else { Err(broken(format!("rank {rank} for {:?}", recipe.shape))) }
-}
-
-/// Stored values and scales have the shapes that make a weight of this one.
-fn unpacked(recipe: &Recipe, scheme: Scheme, stored: &Recipe, scale: &Recipe) -> Result<(), Finding> {
-    let &[rows, columns] = recipe.shape.as_slice() else {
-        return Err(broken(format!("a packed weight of shape {:?}", recipe.shape)));
-    };
-    let (values, scales) = match scheme {
-        Scheme::Scaled { rows: high, columns: wide } if high > 0 && wide > 0 => {
-            ([rows, columns], [rows.div_ceil(high), columns.div_ceil(wide)])
-        }
-        Scheme::Packed { bits, group } if matches!(bits, 2 | 4 | 8) && group > 0 => {
-            let words = columns.checked_mul(bits.into()).map(|bits| bits.div_ceil(32));
-            ([rows, words.unwrap_or(u64::MAX)], [rows, columns.div_ceil(group)])
-        }
-        Scheme::Mxfp4 => ([rows, columns.div_ceil(2)], [rows, columns.div_ceil(32)]),
-        Scheme::Scaled { .. } | Scheme::Packed { .. } => return Err(broken(format!("the scheme {scheme:?}"))),
-    };
-    let dtypes = match scheme {
-        Scheme::Scaled { .. } => matches!(stored.dtype, Dtype::F8E4M3 | Dtype::F8E5M2 | Dtype::I8),
-        Scheme::Packed { .. } => stored.dtype == Dtype::I32,
-        Scheme::Mxfp4 => stored.dtype == Dtype::U8,
-    };
-    let scaled = match scheme {
-        Scheme::Mxfp4 => scale.dtype == Dtype::U8,
-        _ => matches!(scale.dtype, Dtype::F32 | Dtype::F16 | Dtype::Bf16),
-    };
-    if stored.shape == values && scale.shape == scales && dtypes && scaled && recipe.dtype == Dtype::F32 {
-        return Ok(());
-    }
-    let found = format!("{} {:?}, {} {:?}", stored.dtype, stored.shape, scale.dtype, scale.shape);
-    Err(broken(format!("values and scales do not make {:?}", recipe.shape))
-        .needed(format!("{values:?}, {scales:?}"), found))
 }
 
 /// Tiles lie inside, do not overlap and cover everything.

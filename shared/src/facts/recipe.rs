@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::dtype::{Dtype, Kind};
+use super::math::Math;
 
 /// A file of a checkpoint, by its place in the checkpoint's table of files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -86,43 +87,14 @@ pub enum Op {
     },
     /// Another dtype, rounded to nearest even.
     Cast(Arc<Recipe>),
-    /// The F32 values that packed or scaled ones stand for.
-    Unpack {
-        /// How.
-        scheme: Scheme,
-        /// The stored values, rows by columns.
-        stored: Arc<Recipe>,
-        /// Their scales.
-        scale: Arc<Recipe>,
-    },
+    /// Arithmetic on other values, as packed and scaled weights need it.
+    Math(Math),
     /// The F32 values that blocks stand for, as ggml defines it for their dtype.
     Dequant(Arc<Recipe>),
     /// The nearest Q8_0 blocks to F32 values, the bits of ggml's own quantiser.
     Quant(Arc<Recipe>),
     /// No data: meta device, a placeholder. Holds why.
     Absent(String),
-}
-
-/// How stored values and scales make a weight of rows by columns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Scheme {
-    /// Each value times the scale of its block; scales stand in rows and columns of blocks.
-    Scaled {
-        /// Rows of a block, in elements.
-        rows: u64,
-        /// Columns of a block, in elements.
-        columns: u64,
-    },
-    /// Unsigned integers of so many bits, the lowest bits of a 32-bit word first, along the columns: minus half their
-    /// range, times the scale of their group (`pack_to_int32` of compressed-tensors).
-    Packed {
-        /// Bits of a value: 2, 4 or 8.
-        bits: u32,
-        /// Columns of a group.
-        group: u64,
-    },
-    /// Two E2M1 values a byte, the low half first, sixteen bytes to one E8M0 scale (OCP MX, as gpt-oss stores it).
-    Mxfp4,
 }
 
 /// A part of a [`Op::Tiles`] value.
@@ -218,10 +190,7 @@ impl Recipe {
             | Op::Cast(of)
             | Op::Dequant(of)
             | Op::Quant(of) => Arc::make_mut(of).relocate(place),
-            Op::Unpack { stored, scale, .. } => {
-                Arc::make_mut(stored).relocate(place);
-                Arc::make_mut(scale).relocate(place);
-            }
+            Op::Math(math) => math.operands_mut().into_iter().for_each(|of| Arc::make_mut(of).relocate(place)),
         }
     }
 
@@ -241,7 +210,7 @@ impl Recipe {
             | Op::Cast(of)
             | Op::Dequant(of)
             | Op::Quant(of) => of.absent(),
-            Op::Unpack { stored, scale, .. } => stored.absent().or_else(|| scale.absent()),
+            Op::Math(math) => math.operands().into_iter().find_map(|of| of.absent()),
         }
     }
 }

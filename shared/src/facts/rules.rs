@@ -174,6 +174,7 @@ rules! {
     TrainingMismatch      "training-mismatch"       Error   Structure "the optimizer's state does not fit the weights";
     ReplicaDiffers        "replica-differs"         Error   Deep      "copies of one tensor in several shards are not equal";
     DerivedDiffers        "derived-differs"         Warning Deep      "a derived buffer does not hold what the config derives";
+    PackedParts           "packed-parts"            Error   Structure "packed weights and what unpacks them do not fit together";
     PackedShape           "packed-shape"            Error   Deep      "packed weights have not the size that the shape stored beside them needs";
     // The numbers themselves.
     Nan                   "nan"                     Error   Deep      "a tensor holds values that are not a number";

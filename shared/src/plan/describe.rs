@@ -1,8 +1,9 @@
 //! A recipe as a line of text, for people who read a plan.
 
 use crate::bytes::Pool;
+use crate::facts::math::Packing;
 use crate::facts::recipe::RotaryOrder;
-use crate::facts::{Op, Recipe};
+use crate::facts::{Math, Op, Recipe};
 
 /// The expression of a recipe: `file@byte` for stored bytes, function calls for what is done to them.
 pub fn describe(recipe: &Recipe, pool: &Pool) -> String {
@@ -29,12 +30,27 @@ pub fn describe(recipe: &Recipe, pool: &Pool) -> String {
             format!("rotary({}, {order}, head {head_dim})", inner(of))
         }
         Op::Cast(of) => format!("cast({}, {} to {})", inner(of), of.dtype, recipe.dtype),
-        Op::Unpack { scheme, stored, scale } => format!("unpack({}, {}, {scheme:?})", inner(stored), inner(scale)),
+        Op::Math(math) => {
+            let operands: Vec<String> = math.operands().into_iter().map(|of| inner(of)).collect();
+            format!("{}({}{})", math.name(), operands.join(", "), how(math))
+        }
         Op::Quant(of) => format!("quantize({}, {})", inner(of), recipe.dtype),
         Op::Dequant(of) => format!("dequantize({}, {})", inner(of), of.dtype),
         Op::ByteSwap(of) => format!("byteswap({})", inner(of)),
         Op::Conj(of) => format!("conj({})", inner(of)),
         Op::Neg(of) => format!("neg({})", inner(of)),
         Op::Absent(why) => format!("absent({why})"),
+    }
+}
+
+/// What a step of arithmetic says beside its operands.
+fn how(math: &Math) -> String {
+    match math {
+        Math::Numbers { read, .. } => format!(", {read}"),
+        Math::Fields { packing: Packing { bits, axis, order, more, less }, .. } => {
+            format!(", {bits} bits along {axis}, {order:?}, +{more} -{less}")
+        }
+        Math::Spread { by, .. } => format!(", {by:?}"),
+        Math::Pick { .. } | Math::Take { .. } | Math::With { .. } => String::new(),
     }
 }

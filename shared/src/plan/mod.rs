@@ -12,9 +12,9 @@ mod dequant;
 pub mod describe;
 pub mod digest;
 mod gather;
+mod math;
 pub mod read;
 pub mod scan;
-mod unpack;
 pub mod write;
 
 pub use decode::numbers;

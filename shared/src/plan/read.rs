@@ -14,7 +14,7 @@ use super::blocks::{Block, Blocks};
 use super::cast;
 use super::dequant;
 use super::gather::{Dest, dense, gather, packed};
-use super::unpack;
+use super::math;
 use crate::bytes::{Pool, to_u64, to_usize};
 use crate::facts::recipe::{RotaryOrder, Tile};
 use crate::facts::{Dtype, FileId, Finding, Id, Op, Progress, Recipe};
@@ -126,24 +126,23 @@ impl<'a> Reader<'a> {
             Op::Reshape(of) => whole(size, item, dest, |out| self.reshaped(recipe, of, start, size, out)),
             Op::Rows { of, head_dim, order } => self.rows(of, *head_dim, *order, start, size, dest),
             Op::Cast(of) => whole(size, item, dest, |out| self.converted(of, recipe, start, size, out)),
-            Op::Unpack { scheme, stored, scale } => whole(size, item, dest, |out| {
-                let fetch =
-                    |of: &Recipe, start: &[u64], size: &[u64], out: &mut [u8]| self.packed_box(of, start, size, out);
-                unpack::unpack(&fetch, *scheme, stored, scale, start, size, out)
+            Op::Math(step) => whole(size, item, dest, |out| {
+                let fetch = |of: &Recipe, start: &[u64], size: &[u64], out: &mut [u8]| self.boxed(of, start, size, out);
+                math::make(&fetch, step, recipe.dtype, start, size, out)
             }),
             Op::Dequant(of) => whole(size, item, dest, |out| self.dequantized(of, start, size, out)),
             Op::ByteSwap(of) => whole(size, item, dest, |out| {
-                self.packed_box(of, start, size, out)?;
+                self.boxed(of, start, size, out)?;
                 cast::swap(recipe.dtype, out);
                 Ok(())
             }),
             Op::Conj(of) => whole(size, item, dest, |out| {
-                self.packed_box(of, start, size, out)?;
+                self.boxed(of, start, size, out)?;
                 cast::conjugate(recipe.dtype, out);
                 Ok(())
             }),
             Op::Neg(of) => whole(size, item, dest, |out| {
-                self.packed_box(of, start, size, out)?;
+                self.boxed(of, start, size, out)?;
                 cast::negate(recipe.dtype, out)
             }),
             Op::Quant(_) => bail!(Finding::new(Id::Unsupported, "a part of blocks that are made here")),
@@ -152,7 +151,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Makes a box, contiguous and row-major in `out`.
-    fn packed_box(&self, recipe: &Recipe, start: &[u64], size: &[u64], out: &mut [u8]) -> Result<()> {
+    pub(super) fn boxed(&self, recipe: &Recipe, start: &[u64], size: &[u64], out: &mut [u8]) -> Result<()> {
         let item = recipe.dtype.item_bytes().context("a part of less than a byte an element")?;
         let strides: Vec<usize> = packed(size, item).into_iter().map(to_usize).collect();
         self.fill(recipe, start, size, &mut Dest { buffer: out, base: 0, strides: &strides })
@@ -217,7 +216,7 @@ impl<'a> Reader<'a> {
             from[0] = head + low;
             count[0] = high - low + 1;
             scratch.resize(to_usize(count[0] * rest), 0);
-            self.packed_box(of, &from, &count, &mut scratch)?;
+            self.boxed(of, &from, &count, &mut scratch)?;
             let one: Vec<u64> = std::iter::once(1).chain(size[1..].iter().copied()).collect();
             let strides = packed(&one, item);
             for (index, source) in sources.enumerate() {
@@ -284,7 +283,7 @@ impl<'a> Reader<'a> {
                 count = steps * strides[axis];
             }
             let (piece, rest) = out.split_at_mut(to_usize(count) * item);
-            self.packed_box(of, &start, &size, piece)?;
+            self.boxed(of, &start, &size, piece)?;
             out = rest;
             first += count;
         }
@@ -305,7 +304,7 @@ impl<'a> Reader<'a> {
         let item = of.dtype.item_bytes().context("a part of less than a byte an element")?;
         let count = size.iter().product::<u64>();
         let mut values = vec![0; to_usize(count * item)];
-        self.packed_box(of, start, size, &mut values)?;
+        self.boxed(of, start, size, &mut values)?;
         cast::cast(of.dtype, &values, to.dtype, out)?;
         self.overflowed.fetch_add(cast::overflows(of.dtype, &values, to.dtype, out), Ordering::Relaxed);
         Ok(())

@@ -85,7 +85,7 @@ fn element(recipe: &Recipe, index: &[u64]) -> Vec<u8> {
             value[item - 1] ^= 0x80;
             value
         }
-        Op::Unpack { .. } | Op::Dequant(_) | Op::Quant(_) | Op::Absent(_) => unreachable!(),
+        Op::Math(_) | Op::Dequant(_) | Op::Quant(_) | Op::Absent(_) => unreachable!(),
     }
 }
 

@@ -52,8 +52,8 @@ fn rounded(tensor: Tensor, to: Dtype) -> Tensor {
 pub(crate) fn unpacked(tensor: Tensor, to: Dtype) -> Tensor {
     fn unpacks(recipe: &Recipe) -> bool {
         match &recipe.op {
-            Op::Unpack { .. } => true,
-            Op::Reshape(of) | Op::Transpose(of, ..) => unpacks(of),
+            Op::Math(_) => true,
+            Op::Reshape(of) | Op::Transpose(of, ..) | Op::Slice { of, .. } => unpacks(of),
             _ => false,
         }
     }

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use ckpt::cli::{self, Context};
 use ckpt::document::{Convert, Document, Source, Status, Written};
-use ckpt::facts::{Finding, Id};
+use ckpt::facts::{Finding, Id, Progress, Recipe};
 use ckpt::layouts::inside::{self, Inside, Kind as Several};
 use ckpt::layouts::{Checkpoint, Layout};
+use ckpt::plan::blocks::{BLOCK, Block};
 use ckpt::plan::read::Reader;
 
 use crate::cast;
@@ -111,7 +112,22 @@ fn open(options: &Options, path: &Path, context: &Context) -> Result<(Checkpoint
     checkpoint.replicas.retain(|replica| wanted.admits(&replica.tensor));
     if let Some(dtype) = options.dequantize {
         let config = checkpoint.config.as_ref().map(|config| &config.value);
-        let plain = ckpt::quantized::dequantized(&checkpoint.tensors, config)?;
+        let reader = Reader::new(&checkpoint.pool);
+        // A finding of a file that cannot be read goes on as one.
+        let look = |recipe: &Recipe| {
+            let mut bytes = Vec::new();
+            let keep = |_: &Block, block: &[u8]| {
+                bytes.extend_from_slice(block);
+                Ok(())
+            };
+            let read = reader.stream(recipe, BLOCK, &Progress::default(), keep);
+            read.map_err(|error| {
+                let found = error.downcast::<Finding>();
+                found.unwrap_or_else(|error| Finding::new(Id::FileUnreadable, error.to_string()))
+            })?;
+            Ok(Some(bytes))
+        };
+        let plain = ckpt::quantized::dequantized(&checkpoint.tensors, config, &look)?;
         checkpoint.tensors = plain.into_iter().map(|tensor| cast::unpacked(tensor, dtype)).collect();
     }
     if checkpoint.tensors.is_empty() {

@@ -136,8 +136,8 @@ pub(crate) fn file_of(recipe: &Recipe) -> Option<FileId> {
         | Op::Rows { of, .. }
         | Op::Cast(of)
         | Op::Dequant(of)
-        | Op::Quant(of)
-        | Op::Unpack { stored: of, .. } => file_of(of),
+        | Op::Quant(of) => file_of(of),
+        Op::Math(math) => math.operands().into_iter().find_map(|of| file_of(of)),
     }
 }
 

@@ -281,7 +281,8 @@ fn packed(model: &Path, columns: u8) {
         8 => columns,
         _ => 0,
     });
-    loose(model, vec![stored("a.weight_packed", "I32", &[64, 8], |at| at.to_le_bytes()[0]), shape]);
+    let packed = stored("a.weight_packed", "I32", &[64, 8], |at| at.to_le_bytes()[0]);
+    loose(model, vec![packed, stored("a.weight_scale", "BF16", &[64, 1], |at| at.to_le_bytes()[0] % 2 * 63), shape]);
     let groups = json!({"group_0": {"weights": {"num_bits": 4}}});
     let config = json!({"quantization_config": {"quant_method": "compressed-tensors", "config_groups": groups}});
     std::fs::write(model.join("config.json"), serde_json::to_vec(&config).unwrap()).unwrap();

@@ -40,8 +40,7 @@ const CASES: &[Case] = &[
         }
     }),
     ("weights packed by a quantisation", "hf-tiny", |model| {
-        rename_tensors(model, |name| name.replace("_proj.weight", "_proj.qweight"));
-        set(&model.join("config.json"), &[("quantization_config", json!({"quant_method": "gptq"}))]);
+        support::quantise(model);
     }),
     ("an architecture that nobody knows", "hf-tiny", |model| {
         rename_tensors(model, |name| name.replace("self_attn", "mixer"));

@@ -161,11 +161,31 @@ pub(super) fn retype(job: &Job<'_>, draft: &mut Draft) {
     let mut value = config.value.clone();
     let Some(fields) = value.as_object_mut() else { return };
     if job.options.dequantize.is_some() {
-        fields.shift_remove("quantization_config");
+        unquantised(fields);
+        for name in QUANTISATIONS {
+            if draft.files.remove(*name).is_some() {
+                draft.lost.push(format!("{name}: the weights are quantised no more"));
+            }
+        }
     }
     let key = if fields.contains_key("dtype") { "dtype" } else { "torch_dtype" };
     fields.insert(key.to_owned(), dtype.torch().into());
     draft.make("config.json", metadata::text(&value));
+}
+
+/// Files that say how weights are quantised, beside a config that may not: GPTQ's, AWQ's and ModelOpt's.
+const QUANTISATIONS: &[&str] = &["hf_quant_config.json", "quant_config.json", "quantize_config.json"];
+
+/// Takes out what a config says of quantisation, also where a model of several parts says it with one of them.
+fn unquantised(fields: &mut serde_json::Map<String, serde_json::Value>) {
+    for key in ["quantization_config", "compression_config", "quantization"] {
+        fields.shift_remove(key);
+    }
+    for part in ["text_config", "llm_config"] {
+        if let Some(part) = fields.get_mut(part).and_then(serde_json::Value::as_object_mut) {
+            unquantised(part);
+        }
+    }
 }
 
 /// The release whose files are to be matched, if one was named.

@@ -3,6 +3,8 @@
 //! A packed tensor counts as the weights it stands for, by its own shape and the number of bits that the config
 //! states; what only helps to unpack it (scales, zero points, orders) does not count.
 
+use std::collections::BTreeMap;
+
 use ckpt::facts::{Dtype, Tensor};
 use serde_json::Value;
 
@@ -47,7 +49,7 @@ const COMPRESSED_HELPERS: &[&str] = &[
 #[rustfmt::skip]
 const SCHEMES: &[Scheme] = &[
     Scheme { method: "compressed-tensors", telltale: "weight_packed", helpers: COMPRESSED_HELPERS,
-             packed: &[("weight_packed", Dtype::I32, Pack::Bits), ("weight_packed", Dtype::U8, Pack::Two)] },
+             packed: &[("weight_packed", Dtype::I32, Pack::Bits), ("weight_packed", Dtype::U8, Pack::Bits)] },
     Scheme { method: "fp8", telltale: "weight_scale_inv", packed: &[],
              helpers: &["weight_scale_inv", "weight_scale", "input_scale", "activation_scale", "k_scale", "v_scale"] },
     Scheme { method: "fbgemm_fp8", telltale: "", packed: &[], helpers: &["weight_scale", "input_scale_ub"] },
@@ -83,6 +85,8 @@ pub(super) enum Stands {
 pub(super) struct Packed {
     scheme: Option<&'static Scheme>,
     bits: u64,
+    /// Bits of single modules, by their names, where MLX's settings differ from one to another.
+    modules: BTreeMap<String, u64>,
 }
 
 impl Packed {
@@ -91,8 +95,11 @@ impl Packed {
         let stated = config.and_then(settings);
         let method = stated.and_then(|(method, _)| SCHEMES.iter().find(|scheme| scheme.method == method));
         let scheme = if stated.is_some() { method } else { by_names(tensors) };
-        let bits = stated.and_then(|(_, settings)| bits(settings)).filter(|bits| (1..=32).contains(bits));
-        Packed { scheme, bits: bits.unwrap_or(USUAL_BITS) }
+        let sensible = |bits: &u64| (1..=32).contains(bits);
+        let usual = stated.and_then(|(_, settings)| bits(settings)).filter(sensible);
+        let own = stated.and_then(|(_, settings)| settings.as_object()).into_iter().flatten();
+        let own = own.filter_map(|(name, own)| Some((name.clone(), own.get("bits")?.as_u64().filter(sensible)?)));
+        Packed { scheme, bits: usual.unwrap_or(USUAL_BITS), modules: own.collect() }
     }
 
     /// What a tensor counts for.
@@ -109,7 +116,9 @@ impl Packed {
             // Bits that do not divide the word run across words, so the product comes first.
             Some(Pack::Bits) => {
                 let whole = u128::from(stored).saturating_mul(u128::from(dtype.bits()));
-                u64::try_from(whole.checked_div(u128::from(self.bits)).unwrap_or(0)).unwrap_or(u64::MAX)
+                let module = tensor.name.rsplit_once('.').map_or("", |(module, _)| module);
+                let bits = self.modules.get(module).copied().unwrap_or(self.bits);
+                u64::try_from(whole.checked_div(u128::from(bits)).unwrap_or(0)).unwrap_or(u64::MAX)
             }
             Some(Pack::Two) => stored.saturating_mul(2),
             None => stored,
@@ -120,7 +129,9 @@ impl Packed {
 /// The method and its settings, as `config.json` has them.
 fn settings(config: &Value) -> Option<(&str, &Value)> {
     if let Some(settings) = config.get("quantization_config").filter(|settings| settings.is_object()) {
-        return Some((settings.get("quant_method").and_then(Value::as_str).unwrap_or(""), settings));
+        // MLX writes its settings there as well, and names no method.
+        let unnamed = if settings.get("bits").is_some() { "mlx" } else { "" };
+        return Some((settings.get("quant_method").and_then(Value::as_str).unwrap_or(unnamed), settings));
     }
     // A model of several parts states it with the part that speaks.
     if let Some(found) = ["text_config", "llm_config"].iter().find_map(|part| settings(config.get(part)?)) {

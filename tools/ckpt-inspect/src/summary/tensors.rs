@@ -41,6 +41,6 @@ fn place(recipe: &Recipe) -> (Option<ckpt::facts::FileId>, Option<u64>) {
         | Op::Quant(of)
         | Op::Slice { of, .. }
         | Op::Rows { of, .. } => (place(of).0, None),
-        Op::Literal(_) | Op::Tiles(_) | Op::Unpack { .. } | Op::Absent(_) => (None, None),
+        Op::Literal(_) | Op::Tiles(_) | Op::Math(_) | Op::Absent(_) => (None, None),
     }
 }

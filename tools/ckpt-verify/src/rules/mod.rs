@@ -9,6 +9,7 @@ mod dtypes;
 mod files;
 mod head;
 mod json_invalid;
+mod packed_parts;
 mod pickles;
 mod placeholders;
 mod readers;
@@ -57,6 +58,7 @@ const GROUPS: &[(&[Text], Option<Check>)] = &[
     (json_invalid::TEXTS, Some(json_invalid::check)),
     (config_missing::TEXTS, Some(config_missing::check)),
     (config_shape::TEXTS, Some(config_shape::check)),
+    (packed_parts::TEXTS, Some(packed_parts::check)),
     (tensors::TEXTS, Some(tensors::check)),
     (placeholders::TEXTS, Some(placeholders::check)),
     (head::TEXTS, Some(head::check)),

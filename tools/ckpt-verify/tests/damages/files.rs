@@ -6,12 +6,23 @@ use serde_json::json;
 
 use super::{Case, copy_over, cut, make, remove, rename, replace, write};
 use crate::support::{
-    FIRST, INDEX, SECOND, Stored, add, edit_index, edit_json, edit_tensor, edit_tensors, fixtures, set,
+    FIRST, INDEX, SECOND, Stored, add, edit_index, edit_json, edit_tensor, edit_tensors, fixtures, quantise, set,
 };
 
 const O1: &str = "model.layers.1.self_attn.o_proj.weight";
 
 pub(crate) const CASES: &[Case] = &[
+    (
+        "scales of other groups",
+        "hf-tiny",
+        |model| {
+            quantise(model);
+            edit_tensor(&model.join(SECOND), "model.layers.1.self_attn.o_proj.scales", |tensor| {
+                (tensor.shape, tensor.bytes) = (vec![2, 64], vec![0; 256]);
+            });
+        },
+        &["error packed-parts model-00002-of-00002.safetensors model.layers.1.self_attn.o_proj.qweight"],
+    ),
     (
         "header of length zero",
         "hf-tiny",

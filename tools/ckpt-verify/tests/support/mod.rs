@@ -175,3 +175,34 @@ pub(crate) fn add(model: &Path, tensor: Stored) {
     edit_json(&model.join(INDEX), |index| drop(index.remove("metadata")));
     edit_tensors(&model.join(SECOND), |_, tensors| tensors.push(tensor));
 }
+
+/// Puts GPTQ's parts in the place of every projection of `hf-tiny`, all bits zero: four bits, one group.
+pub(crate) fn quantise(model: &Path) {
+    let parts = |tensor: &Stored| {
+        let stem = tensor.name.strip_suffix("weight").unwrap().to_owned();
+        let (outputs, inputs) = (tensor.shape[0], tensor.shape[1]);
+        let part = |name: &str, dtype: &str, item: u64, shape: Vec<u64>| {
+            let bytes = vec![0; usize::try_from(shape.iter().product::<u64>() * item).unwrap()];
+            Stored { name: format!("{stem}{name}"), dtype: dtype.into(), shape, bytes }
+        };
+        vec![
+            part("qweight", "I32", 4, vec![inputs / 8, outputs]),
+            part("qzeros", "I32", 4, vec![1, outputs / 8]),
+            part("scales", "F16", 2, vec![1, outputs]),
+            part("g_idx", "I32", 4, vec![inputs]),
+        ]
+    };
+    let mut names = Vec::new();
+    for shard in [FIRST, SECOND] {
+        edit_tensors(&model.join(shard), |_, tensors| {
+            let old = std::mem::take(tensors);
+            let packs = |tensor: &Stored| tensor.name.ends_with("_proj.weight");
+            tensors
+                .extend(old.iter().flat_map(|tensor| if packs(tensor) { parts(tensor) } else { vec![tensor.clone()] }));
+            names.extend(tensors.iter().map(|tensor| (tensor.name.clone(), json!(shard))));
+        });
+    }
+    edit_index(model, |map| *map = names.into_iter().collect());
+    edit_json(&model.join(INDEX), |index| drop(index.remove("metadata")));
+    set(&model.join("config.json"), &[("quantization_config", json!({"quant_method": "gptq", "bits": 4}))]);
+}
