@@ -88,7 +88,7 @@ pub(super) fn read_archive(source: &dyn ReadAt, archive: &Archive, file: FileId)
         let message = "the record `version` is missing, without which torch refuses the file";
         findings.push(Finding::new(Id::TorchRecordMissing, message).needed("version", "no such record"));
     }
-    strictness(&archive, &records, &metadata, &mut findings);
+    strictness(archive, &records, &metadata, &mut findings);
     if let Some(at) = pickle.garbled {
         let message = "a text in the pickle is not UTF-8, and no unpickler reads it";
         findings.push(Finding::new(Id::PickleInvalid, message).at(at));

@@ -10,6 +10,9 @@ use std::path::Path;
 /// What it is, the intact tree, the damage, what must be said: `grade id file tensor`, notes left out.
 pub(crate) type Case = (&'static str, &'static str, fn(&Path), &'static [&'static str]);
 
+/// Every table of this folder.
+pub(crate) const TABLES: &[&[Case]] = &[files::CASES, training::CASES, trees::CASES, neighbours::CASES];
+
 pub(crate) fn write(model: &Path, name: &str, bytes: &[u8]) {
     std::fs::write(model.join(name), bytes).unwrap();
 }
