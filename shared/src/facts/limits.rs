@@ -62,15 +62,23 @@ pub const NPY_HEADER: u64 = 1 << 20;
 /// Bytes that the deflated members of one archive may have together to be unpacked into memory.
 pub const UNPACKED: u64 = 1 << 26;
 
-/// Bytes of a key in msgpack, and how deep its maps nest. Modules of Flax nest a dozen levels.
-pub const MSGPACK_KEY: u64 = 1 << 16;
-/// See [`MSGPACK_KEY`].
+/// Bytes of the name of a tensor, or of a part of it, where the format leaves open how long it is.
+pub const NAME: u64 = 1 << 16;
+
+/// How deep the maps of msgpack nest: modules of Flax nest a dozen levels.
 pub const MSGPACK_NESTING: usize = 100;
+
+/// Bytes that names and texts of one msgpack file may take in memory, each name with all the keys that lead to it: 70,000
+/// arrays under names of a hundred bytes take 7 MB, while a file of a few megabytes can spell out terabytes.
+pub const MSGPACK_NAMES: u64 = 200_000_000;
 
 /// Members of a tar, and bytes of one that only says how the next is called.
 pub const TAR_MEMBERS: usize = 1_000_000;
 /// See [`TAR_MEMBERS`].
 pub const TAR_NAME: u64 = 1 << 20;
+
+/// Bytes of a file of settings in an archive. NeMo's have some ten thousand.
+pub const SETTINGS: u64 = 1 << 20;
 
 /// Files below one checkpoint directory, and how deep folders nest. DCP writes a file a rank and thread.
 pub const FILES: usize = 1_000_000;

@@ -47,7 +47,7 @@ pub fn read(source: &dyn ReadAt, file: FileId) -> Result<Container, Finding> {
     let mut window = Window::new(source, SHORT);
     window.big = true;
     let (container, findings) = (Container::default(), Findings::default());
-    let mut reader = Reader { window, file, container, findings, path: String::new() };
+    let mut reader = Reader { window, file, container, findings, path: String::new(), kept: 0 };
     reader.value(0)?;
     let Reader { window, mut container, mut findings, .. } = reader;
     if window.left() > 0 {
@@ -67,6 +67,8 @@ struct Reader<'a> {
     container: Container,
     findings: Findings,
     path: String,
+    /// Bytes of names and texts kept so far.
+    kept: u64,
 }
 
 fn invalid(at: u64, message: impl Into<String>) -> Finding {
@@ -160,9 +162,9 @@ impl Reader<'_> {
             return Err(invalid(at, format!("{what} is no text")));
         }
         let length = self.text_length(kind)?;
-        if length > limits::MSGPACK_KEY {
+        if length > limits::NAME {
             let finding = Finding::new(Id::TooLarge, format!("{what} is longer than any real one")).at(at);
-            return Err(finding.needed(format!("at most {} bytes", limits::MSGPACK_KEY), length));
+            return Err(finding.needed(format!("at most {} bytes", limits::NAME), length));
         }
         Ok(String::from_utf8_lossy(self.window.take(length)?).into_owned())
     }
@@ -252,6 +254,7 @@ impl Reader<'_> {
         if self.container.tensors.len() >= limits::TENSORS {
             return Err(Finding::new(Id::TooLarge, format!("more than {} arrays", limits::TENSORS)).at(at));
         }
+        self.keep(0, at)?;
         match tensor {
             Ok(tensor) => self.container.tensors.push(tensor),
             Err(finding) => self.findings.push(finding),
@@ -309,8 +312,19 @@ impl Reader<'_> {
         Ok(Ok(Tensor { name: self.path.clone(), recipe, crc32: None }))
     }
 
+    /// Counts what is about to be kept under the name that has been reached: the name, and a text of so many bytes.
+    fn keep(&mut self, text: usize, at: u64) -> Result<(), Finding> {
+        self.kept = self.kept.saturating_add(to_u64(self.path.len())).saturating_add(to_u64(text));
+        if self.kept > limits::MSGPACK_NAMES {
+            let finding = Finding::new(Id::TooLarge, "the names of all values together are longer than any real ones");
+            return Err(finding.at(at).needed(format!("at most {} bytes", limits::MSGPACK_NAMES), "more"));
+        }
+        Ok(())
+    }
+
     /// Keeps what is no array.
     fn object(&mut self, value: Value, at: u64) -> Result<(), Finding> {
+        self.keep(value.as_str().map_or(0, str::len), at)?;
         if self.container.objects.len() >= limits::TENSORS {
             return Err(Finding::new(Id::TooLarge, format!("more than {} values", limits::TENSORS)).at(at));
         }
@@ -417,5 +431,9 @@ mod tests {
         assert_eq!(wrong(&map(&[("w", array(&[8], "int4", b"12345678"))])), Id::Unsupported);
         assert_eq!(wrong(&vec![0x91; 100_000]), Id::TooLarge);
         assert_eq!(wrong(b"\xdf\xff\xff\xff\xff\xa1w\x01"), Id::MsgpackTruncated);
+        // Few bytes that spell out a name of half a megabyte for each of a thousand values.
+        let key = [b"\xda\xff\x00".as_slice(), &vec![b'k'; 0xff00]].concat();
+        let deep = [b"\x81".as_slice(), &key].concat().repeat(8);
+        assert_eq!(wrong(&[deep.as_slice(), b"\xdc\x03\xe8", &[1; 1000]].concat()), Id::TooLarge);
     }
 }

@@ -32,7 +32,7 @@ pub(super) fn read(source: &dyn ReadAt, file: FileId) -> Result<(Format, Contain
     for (name, member) in archive.files().filter(|(name, _)| *name != WEIGHTS) {
         let value = Value::from(format!("<file of {} bytes>", member.size));
         container.objects.push(Object { path: name.to_owned(), value });
-        if name == CONFIG && member.size <= limits::TAR_NAME {
+        if name == CONFIG && member.size <= limits::SETTINGS {
             let text = source.read_vec_at(member.size, member.data).map_err(|error| unreadable(&error, member.data))?;
             container.objects.extend(settings(&String::from_utf8_lossy(&text)));
         }

@@ -216,7 +216,7 @@ impl Reader<'_> {
                     proto.shape.extend(sizes);
                 }
                 (2, Field::Number(kind)) => proto.kind = kind,
-                (8, Field::Bytes { at, size }) if size <= limits::MSGPACK_KEY => {
+                (8, Field::Bytes { at, size }) if size <= limits::NAME => {
                     proto.name = String::from_utf8_lossy(&self.bytes(at, size)?).into_owned();
                 }
                 (field @ (4 | 5 | 7 | 9 | 10 | 11), Field::Bytes { at, size }) => {
@@ -224,7 +224,7 @@ impl Reader<'_> {
                     proto.data = Some((field, at, size));
                 }
                 (4 | 5 | 7 | 10 | 11, _) => proto.scattered = true,
-                (13, Field::Bytes { at, size }) if size <= limits::MSGPACK_KEY => {
+                (13, Field::Bytes { at, size }) if size <= limits::NAME => {
                     let entry = self.bytes(at, size)?;
                     let location = entry.strip_prefix(b"\n\x08location\x12").and_then(|rest| rest.get(1..));
                     proto.outside = location.map(|name| String::from_utf8_lossy(name).into_owned()).or(proto.outside);
@@ -262,6 +262,9 @@ impl Reader<'_> {
                 (number, shift) = (0, 0);
             }
         }
+        if shift > 0 {
+            return Err(invalid(cursor.offset(), "the last number of a list is cut off"));
+        }
         Ok(numbers)
     }
 
@@ -298,7 +301,7 @@ impl Reader<'_> {
             Some((10, at, _)) if matches!(dtype, Dtype::F64 | Dtype::C128) => Op::Bytes { file: self.file, offset: at },
             Some((5 | 7 | 11, at, size)) => {
                 let numbers = self.varints(at, size)?;
-                let low = |number: &u64| number.to_le_bytes().into_iter().take(to_usize(item)).collect::<Vec<u8>>();
+                let low = |number: &u64| number.to_le_bytes().into_iter().take(to_usize(item));
                 Op::Literal(numbers.iter().flat_map(low).collect::<Vec<u8>>().into())
             }
             Some(_) => return Err(invalid(at, format!("values of {dtype} are not kept in that field"))),
