@@ -36,8 +36,7 @@ impl<'a> Machine<'a> {
     pub(super) fn push_small(&mut self, place: usize, value: Value<'a>) -> Step<()> {
         self.small.resize(NOTHING.saturating_add(1), None);
         if let Some(node) = self.small.get(place).copied().flatten() {
-            self.stack.push(node);
-            return Ok(());
+            return self.push_again(node);
         }
         self.push(value)?;
         if let Some(slot) = self.small.get_mut(place) {
@@ -173,7 +172,13 @@ impl<'a> Machine<'a> {
     pub(super) fn fetch(&mut self, number: u64) -> Step<()> {
         let near = usize::try_from(number).ok().and_then(|index| self.memo.get(index).copied().flatten());
         let node = near.or_else(|| self.far.get(&number).copied());
-        self.stack.push(node.ok_or(Fault::Says("a memo entry that was never put"))?);
+        self.push_again(node.ok_or(Fault::Says("a memo entry that was never put"))?)
+    }
+
+    /// Pushes a value that is there already: no more of it than its places on the stack and in what holds it.
+    fn push_again(&mut self, node: Node) -> Step<()> {
+        self.spend(size_of::<[Node; 2]>())?;
+        self.stack.push(node);
         Ok(())
     }
 }
