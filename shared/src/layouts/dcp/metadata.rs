@@ -15,8 +15,13 @@ pub(super) struct Entry {
     pub(super) name: String,
     pub(super) dtype: Dtype,
     pub(super) shape: Vec<u64>,
-    pub(super) chunks: Vec<(Vec<u64>, Vec<u64>)>,
+    pub(super) chunks: Vec<Chunk>,
+    /// The same, once another rank's have been added.
+    known: BTreeSet<Chunk>,
 }
+
+/// First indices and sizes.
+type Chunk = (Vec<u64>, Vec<u64>);
 
 /// Where the bytes of a chunk, or of an object, stand.
 #[derive(Debug, Clone)]
@@ -90,6 +95,7 @@ fn entry(pickle: &Pickle<'_>, name: &str, node: Node) -> Option<Entry> {
         dtype: torch::dtype_of(pickle, dtype)?,
         shape: torch::numbers(pickle, of("size")?)?,
         chunks: pickle.sequence(of("chunks")?)?.iter().map(chunk).collect::<Option<_>>()?,
+        known: BTreeSet::new(),
     })
 }
 
@@ -130,8 +136,11 @@ impl Metadata {
                 let [ours, theirs] = [&*own, &entry].map(|entry| format!("{} {:?}", entry.dtype, entry.shape));
                 return Err(Finding::new(Id::ShardMismatch, message).tensor(entry.name).needed(ours, theirs));
             }
-            let known: BTreeSet<_> = own.chunks.iter().cloned().collect();
-            own.chunks.extend(entry.chunks.into_iter().filter(|chunk| !known.contains(chunk)));
+            let Entry { chunks, known, .. } = own;
+            if known.is_empty() {
+                known.extend(chunks.iter().cloned());
+            }
+            chunks.extend(entry.chunks.into_iter().filter(|chunk| known.insert(chunk.clone())));
         }
         self.objects.extend(other.objects);
         for (name, items) in other.items {

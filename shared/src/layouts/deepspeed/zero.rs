@@ -1,6 +1,6 @@
 //! The weights of a step: masters put together from the ranks' flat arrays, and what has no master from the module.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::flat::{Flat, shaped};
@@ -51,6 +51,7 @@ fn joined(step: &Step, model: &Model, mut masters: Table, weights: Weights) -> V
     // Where the placeholders of ZeRO-3 stand: those of one parameter stand in one place.
     let mut places: BTreeMap<Place, String> = BTreeMap::new();
     let mut later: Vec<(String, Option<Place>, &Tensor)> = Vec::new();
+    let said = Said::of(model);
     for tensor in &first.tensors {
         let Some(name) = tensor.name.strip_prefix("module.") else { continue };
         order.push(name.to_owned());
@@ -72,11 +73,11 @@ fn joined(step: &Step, model: &Model, mut masters: Table, weights: Weights) -> V
         values.insert(name, master);
     }
     for (name, place, tensor) in later {
-        let alias = model.shared.iter().find(|pair| pair.0 == name).map(|pair| &pair.1);
-        let alias = alias.or_else(|| places.get(&place?)).filter(|_| weights == Weights::Master);
+        let alias = said.shared.get(name.as_str()).copied().or_else(|| places.get(&place?).map(String::as_str));
+        let alias = alias.filter(|_| weights == Weights::Master);
         let value = match alias.and_then(|kept| values.get(kept)) {
             Some(value) => value.clone(),
-            None => from_module(&name, tensor, model, weights),
+            None => from_module(&name, tensor, &said, weights),
         };
         values.insert(name, value);
     }
@@ -84,19 +85,40 @@ fn joined(step: &Step, model: &Model, mut masters: Table, weights: Weights) -> V
     order.into_iter().filter_map(tensor).collect()
 }
 
+/// What a model says of its tensors, by their names.
+struct Said<'m> {
+    shapes: HashMap<&'m str, &'m [u64]>,
+    /// The name under which a parameter of several names is kept.
+    shared: HashMap<&'m str, &'m str>,
+    buffers: HashSet<&'m str>,
+    /// Parameters are in optimizer groups: ZeRO cut them.
+    is_cut: bool,
+}
+
+impl Said<'_> {
+    fn of(model: &Model) -> Said<'_> {
+        let shapes = model.groups.iter().flatten().chain(&model.frozen);
+        Said {
+            shapes: shapes.map(|(name, shape)| (name.as_str(), shape.as_slice())).collect(),
+            shared: model.shared.iter().map(|(other, kept)| (other.as_str(), kept.as_str())).collect(),
+            buffers: model.buffers.iter().map(String::as_str).collect(),
+            is_cut: !model.groups.is_empty(),
+        }
+    }
+}
+
 /// A tensor that has no master: a buffer, a parameter that is not trained (stage 1 keeps those nowhere else), or all
 /// of them where the module's own are asked for.
-fn from_module(name: &str, tensor: &Tensor, model: &Model, weights: Weights) -> (Recipe, Option<u32>) {
-    let shapes = model.groups.iter().flatten().chain(&model.frozen);
-    let wanted = shapes.clone().find(|entry| entry.0 == name).map(|entry| &entry.1);
+fn from_module(name: &str, tensor: &Tensor, said: &Said<'_>, weights: Weights) -> (Recipe, Option<u32>) {
+    let wanted = said.shapes.get(name).copied();
     let recipe = &tensor.recipe;
-    if recipe.shape == [0] && wanted != Some(&vec![0]) && !model.groups.is_empty() {
+    if recipe.shape == [0] && wanted != Some(&[0]) && said.is_cut {
         let why = "ZeRO stage 3 leaves a placeholder in the module; its masters are read with --weights master";
-        let shape = wanted.cloned().unwrap_or_else(|| vec![0]);
+        let shape = wanted.map_or_else(|| vec![0], <[u64]>::to_vec);
         let recipe = Recipe { dtype: recipe.dtype, shape, op: Op::Absent(why.to_owned()) };
         return (recipe, None);
     }
-    let buffer = weights == Weights::Master && model.buffers.iter().any(|buffer| buffer == name);
+    let buffer = weights == Weights::Master && said.buffers.contains(name);
     if buffer && recipe.dtype.kind() == Kind::Float && recipe.dtype != Dtype::F32 {
         let op = Op::Cast(Arc::new(recipe.clone()));
         return (Recipe { dtype: Dtype::F32, shape: recipe.shape.clone(), op }, None);
