@@ -153,6 +153,27 @@ impl Dtype {
         ROWS.iter().find(|row| row.torch == name && !name.is_empty()).map(|row| row.dtype)
     }
 
+    /// The dtype of a type code of numpy's without its byte order: `f4`, `c16` (`numpy.dtype.str`).
+    pub fn from_numpy(code: &str) -> Option<Dtype> {
+        Some(match code {
+            "b1" => Dtype::Bool,
+            "i1" => Dtype::I8,
+            "i2" => Dtype::I16,
+            "i4" => Dtype::I32,
+            "i8" => Dtype::I64,
+            "u1" => Dtype::U8,
+            "u2" => Dtype::U16,
+            "u4" => Dtype::U32,
+            "u8" => Dtype::U64,
+            "f2" => Dtype::F16,
+            "f4" => Dtype::F32,
+            "f8" => Dtype::F64,
+            "c8" => Dtype::C64,
+            "c16" => Dtype::C128,
+            _ => return None,
+        })
+    }
+
     /// Bytes of one element, or `None` where an element is smaller than a byte.
     pub fn item_bytes(self) -> Option<u64> {
         (self.row().elements == 1).then_some(self.row().bytes)

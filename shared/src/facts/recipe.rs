@@ -174,23 +174,17 @@ impl Recipe {
 
     /// Gives every place in a file that the value is read from a new one.
     pub fn relocate(&mut self, place: &dyn Fn(FileId, u64) -> (FileId, u64)) {
-        match &mut self.op {
-            Op::Bytes { file, offset } | Op::Strided { file, storage: offset, .. } => {
-                (*file, *offset) = place(*file, *offset);
-            }
-            Op::Literal(_) | Op::Absent(_) => {}
-            Op::Tiles(tiles) => tiles.iter_mut().for_each(|tile| Arc::make_mut(&mut tile.part).relocate(place)),
-            Op::ByteSwap(of)
-            | Op::Conj(of)
-            | Op::Neg(of)
-            | Op::Slice { of, .. }
-            | Op::Reshape(of)
-            | Op::Transpose(of, ..)
-            | Op::Rows { of, .. }
-            | Op::Cast(of)
-            | Op::Dequant(of)
-            | Op::Quant(of) => Arc::make_mut(of).relocate(place),
-            Op::Math(math) => math.operands_mut().into_iter().for_each(|of| Arc::make_mut(of).relocate(place)),
+        if let Op::Bytes { file, offset } | Op::Strided { file, storage: offset, .. } = &mut self.op {
+            (*file, *offset) = place(*file, *offset);
+        }
+        self.op.operands_mut().into_iter().for_each(|of| of.relocate(place));
+    }
+
+    /// The first file that the value is read from; none where it is given or absent.
+    pub fn file(&self) -> Option<FileId> {
+        match &self.op {
+            Op::Bytes { file, .. } | Op::Strided { file, .. } => Some(*file),
+            op => op.operands().into_iter().find_map(Recipe::file),
         }
     }
 
@@ -198,8 +192,18 @@ impl Recipe {
     pub fn absent(&self) -> Option<&str> {
         match &self.op {
             Op::Absent(why) => Some(why),
-            Op::Bytes { .. } | Op::Literal(_) | Op::Strided { .. } => None,
-            Op::Tiles(tiles) => tiles.iter().find_map(|tile| tile.part.absent()),
+            op => op.operands().into_iter().find_map(Recipe::absent),
+        }
+    }
+}
+
+impl Op {
+    /// The values that this one is made of; none for what stands in a file, is given or absent.
+    pub fn operands(&self) -> Vec<&Recipe> {
+        match self {
+            Op::Bytes { .. } | Op::Strided { .. } | Op::Literal(_) | Op::Absent(_) => Vec::new(),
+            Op::Tiles(tiles) => tiles.iter().map(|tile| &*tile.part).collect(),
+            Op::Math(math) => math.operands().into_iter().map(|of| &**of).collect(),
             Op::ByteSwap(of)
             | Op::Conj(of)
             | Op::Neg(of)
@@ -209,8 +213,26 @@ impl Recipe {
             | Op::Rows { of, .. }
             | Op::Cast(of)
             | Op::Dequant(of)
-            | Op::Quant(of) => of.absent(),
-            Op::Math(math) => math.operands().into_iter().find_map(|of| of.absent()),
+            | Op::Quant(of) => vec![of],
+        }
+    }
+
+    /// The same, to be changed.
+    fn operands_mut(&mut self) -> Vec<&mut Recipe> {
+        match self {
+            Op::Bytes { .. } | Op::Strided { .. } | Op::Literal(_) | Op::Absent(_) => Vec::new(),
+            Op::Tiles(tiles) => tiles.iter_mut().map(|tile| Arc::make_mut(&mut tile.part)).collect(),
+            Op::Math(math) => math.operands_mut().into_iter().map(Arc::make_mut).collect(),
+            Op::ByteSwap(of)
+            | Op::Conj(of)
+            | Op::Neg(of)
+            | Op::Slice { of, .. }
+            | Op::Reshape(of)
+            | Op::Transpose(of, ..)
+            | Op::Rows { of, .. }
+            | Op::Cast(of)
+            | Op::Dequant(of)
+            | Op::Quant(of) => vec![Arc::make_mut(of)],
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Joins the chunks of a tensor, and says where they leave a hole or lie on each other.
+//! Joins the parts of a tensor, and says where they leave a hole, lie on each other or do not fit together.
 
 use crate::facts::recipe::Tile;
 use crate::facts::{Dtype, Finding, Id, Op, Recipe, Tensor, check};
@@ -37,4 +37,21 @@ impl Whole {
         }
         Ok(Tensor { name: self.name, recipe, crc32: None })
     }
+}
+
+/// Holds two ranks' parts of a tensor against each other: they agree in dtype and in every dimension but the split one.
+///
+/// # Errors
+/// [`Id::ShardMismatch`] with both dtypes and shapes.
+pub(super) fn same_geometry(a: &Recipe, b: &Recipe, split: Option<usize>) -> Result<(), Finding> {
+    let fits = a.dtype == b.dtype
+        && a.shape.len() == b.shape.len()
+        && split.is_none_or(|axis| axis < a.shape.len())
+        && a.shape.iter().zip(&b.shape).enumerate().all(|(axis, (a, b))| a == b || Some(axis) == split);
+    if fits {
+        return Ok(());
+    }
+    let shown = |recipe: &Recipe| format!("{} {:?}", recipe.dtype, recipe.shape);
+    let message = "the ranks hold parts of this tensor that do not fit together";
+    Err(Finding::new(Id::ShardMismatch, message).needed(shown(a), shown(b)))
 }

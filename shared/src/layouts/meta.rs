@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::chunks::same_geometry;
 use super::shards::{self, Read};
 use super::{Checkpoint, Family, Replica, directory, names};
 use crate::archs::{Arch, Naming, Size, Split, llama};
@@ -246,18 +247,4 @@ impl Join {
         let recipe = Recipe { dtype: first.dtype, shape, op: Op::Tiles(tiles) };
         Ok(Tensor { name: name.to_owned(), recipe, crc32: sum.map(crc32fast::Hasher::finalize) })
     }
-}
-
-/// Parts agree in dtype and in every dimension but the split one.
-fn same_geometry(a: &Recipe, b: &Recipe, split: Option<usize>) -> Result<(), Finding> {
-    let fits = a.dtype == b.dtype
-        && a.shape.len() == b.shape.len()
-        && split.is_none_or(|axis| axis < a.shape.len())
-        && a.shape.iter().zip(&b.shape).enumerate().all(|(axis, (a, b))| a == b || Some(axis) == split);
-    if fits {
-        return Ok(());
-    }
-    let shown = |recipe: &Recipe| format!("{} {:?}", recipe.dtype, recipe.shape);
-    let message = "the ranks hold parts of this tensor that do not fit together";
-    Err(Finding::new(Id::ShardMismatch, message).needed(shown(a), shown(b)))
 }

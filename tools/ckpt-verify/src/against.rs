@@ -13,8 +13,6 @@ use ckpt::layouts::{self, Checkpoint};
 use ckpt::plan::compare::{self, Distance};
 use ckpt::plan::read::Reader;
 
-use crate::case::file_of;
-
 /// What a comparison told.
 #[derive(Debug, Default)]
 pub(crate) struct Told {
@@ -168,7 +166,7 @@ fn pair<'a>(
 
 fn about(checkpoint: &Checkpoint, id: Id, tensor: &Tensor, message: &str) -> Finding {
     let finding = Finding::new(id, message).tensor(tensor.name.clone());
-    match file_of(&tensor.recipe) {
+    match tensor.recipe.file() {
         Some(file) => finding.in_file(checkpoint.pool.name(file)),
         None => finding,
     }

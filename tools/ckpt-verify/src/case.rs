@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use ckpt::archs::{ARCHS, Arch, Naming, Need, Size};
-use ckpt::facts::{FileId, Finding, Id, Op, Recipe, Severity, Tensor};
+use ckpt::facts::{Finding, Id, Severity, Tensor};
 use ckpt::layouts::{Checkpoint, Layout, names};
 use serde_json::Value;
 
@@ -77,7 +77,7 @@ impl<'a> Case<'a> {
     /// A finding about a tensor, with the file that holds it.
     pub(crate) fn about(&self, id: Id, tensor: &Tensor, message: impl Into<String>) -> Finding {
         let finding = Finding::new(id, message).tensor(tensor.name.clone());
-        match file_of(&tensor.recipe) {
+        match tensor.recipe.file() {
             Some(file) => finding.in_file(self.checkpoint.pool.name(file)),
             None => finding,
         }
@@ -120,26 +120,6 @@ impl<'a> Case<'a> {
 
 /// Names of transformers' models (`embed_tokens`, `wte`, `word_embeddings`, `embed_in`) and of Meta's.
 const EMBEDDINGS: &[&str] = &["embed_tokens", "wte", "word_embeddings", "embed_in", "tok_embeddings"];
-
-/// The first file that a value's bytes come from.
-pub(crate) fn file_of(recipe: &Recipe) -> Option<FileId> {
-    match &recipe.op {
-        Op::Bytes { file, .. } | Op::Strided { file, .. } => Some(*file),
-        Op::Literal(_) | Op::Absent(_) => None,
-        Op::Tiles(tiles) => tiles.iter().find_map(|tile| file_of(&tile.part)),
-        Op::ByteSwap(of)
-        | Op::Conj(of)
-        | Op::Neg(of)
-        | Op::Slice { of, .. }
-        | Op::Reshape(of)
-        | Op::Transpose(of, ..)
-        | Op::Rows { of, .. }
-        | Op::Cast(of)
-        | Op::Dequant(of)
-        | Op::Quant(of) => file_of(of),
-        Op::Math(math) => math.operands().into_iter().find_map(|of| file_of(of)),
-    }
-}
 
 /// Whether the config says that weights are packed by a quantisation: names and shapes are then its own.
 fn is_packed(checkpoint: &Checkpoint) -> bool {

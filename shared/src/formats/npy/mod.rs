@@ -192,21 +192,10 @@ fn kind(descr: &Literal) -> Option<Elements> {
     let code = order.map_or(code.as_str(), |order| code.trim_start_matches(order));
     let big_endian = order == Some('>');
     let unknown = |why: &str| Some(Elements::Unknown(why.to_owned()));
+    if let Some(dtype) = Dtype::from_numpy(code) {
+        return Some(Elements::Numbers { dtype, big_endian });
+    }
     let dtype = match code {
-        "b1" => Dtype::Bool,
-        "i1" => Dtype::I8,
-        "i2" => Dtype::I16,
-        "i4" => Dtype::I32,
-        "i8" => Dtype::I64,
-        "u1" => Dtype::U8,
-        "u2" => Dtype::U16,
-        "u4" => Dtype::U32,
-        "u8" => Dtype::U64,
-        "f2" => Dtype::F16,
-        "f4" => Dtype::F32,
-        "f8" => Dtype::F64,
-        "c8" => Dtype::C64,
-        "c16" => Dtype::C128,
         // numpy has no bfloat16: ml_dtypes' is saved as raw bytes, two an element, and MLX writes the same.
         "V2" => Dtype::Bf16,
         "V1" => {

@@ -127,23 +127,7 @@ fn dtype_of(pickle: &Pickle<'_>, node: Node) -> Option<(Dtype, bool)> {
     let order = object.state.and_then(|state| pickle.sequence(state)).and_then(|state| state.get(1)).copied();
     let big_endian = order.and_then(|order| pickle.str(order)) == Some(">");
     let dtype = match pickle.get(name) {
-        Value::Str(code) => match &**code {
-            "b1" => Dtype::Bool,
-            "i1" => Dtype::I8,
-            "i2" => Dtype::I16,
-            "i4" => Dtype::I32,
-            "i8" => Dtype::I64,
-            "u1" => Dtype::U8,
-            "u2" => Dtype::U16,
-            "u4" => Dtype::U32,
-            "u8" => Dtype::U64,
-            "f2" => Dtype::F16,
-            "f4" => Dtype::F32,
-            "f8" => Dtype::F64,
-            "c8" => Dtype::C64,
-            "c16" => Dtype::C128,
-            _ => return None,
-        },
+        Value::Str(code) => Dtype::from_numpy(code)?,
         // The types that JAX's ml_dtypes adds are named by their class.
         Value::Global(_) => {
             let global = pickle.global(name).filter(|global| global.module.starts_with("ml_dtypes"))?;

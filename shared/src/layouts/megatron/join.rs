@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::table::{self, Split};
 use crate::facts::recipe::Tile;
 use crate::facts::{Finding, Id, Op, Recipe, Severity, Tensor};
+use crate::layouts::chunks::same_geometry;
 use crate::layouts::{Checkpoint, Replica};
 
 /// The ranks of tensor parallelism of one chunk of the model, in their order: number, file, tensors.
@@ -52,7 +53,7 @@ pub(super) fn run(checkpoint: &mut Checkpoint, chunks: BTreeMap<(u64, u64), Chun
                 // The last stage has a copy of the embedding where its head is tied to it.
                 let copy = (usize::try_from(stage).unwrap_or(usize::MAX), tensor.recipe);
                 let kept = (0, kept.recipe.clone());
-                match same(&kept.1, &copy.1, None) {
+                match same_geometry(&kept.1, &copy.1, None) {
                     Ok(()) => checkpoint.replicas.push(Replica { tensor: tensor.name, kept, copy }),
                     Err(finding) => checkpoint.findings.push(finding.tensor(tensor.name)),
                 }
@@ -154,7 +155,7 @@ fn whole(
         Split::Columns => Some(1),
         Split::Replicated => None,
     };
-    parts.iter().try_for_each(|part| same(first, part, axis))?;
+    parts.iter().try_for_each(|part| same_geometry(first, part, axis))?;
     let Some(axis) = axis else {
         for (rank, copy) in parts.iter().enumerate().skip(1) {
             let (kept, copy) = ((0, first.clone()), (rank, (*copy).clone()));
@@ -202,16 +203,48 @@ fn half_of(part: &Recipe, half: u64) -> Recipe {
     Recipe { dtype: part.dtype, shape, op: Op::Slice { of: Arc::new(part.clone()), start } }
 }
 
-/// Parts agree in dtype and in every dimension but the split one.
-fn same(a: &Recipe, b: &Recipe, split: Option<usize>) -> Result<(), Finding> {
-    let fits = a.dtype == b.dtype
-        && a.shape.len() == b.shape.len()
-        && split.is_none_or(|axis| axis < a.shape.len())
-        && a.shape.iter().zip(&b.shape).enumerate().all(|(axis, (a, b))| a == b || Some(axis) == split);
-    if fits {
-        return Ok(());
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::facts::{Dtype, FileId};
+    use crate::layouts::{Layout, tree};
+
+    /// Two layers of one pipeline rank's chunk, at a place that tells which they are.
+    fn chunk(place: u64) -> Chunk {
+        let layer = |number: u64| Tensor {
+            name: format!("decoder.layers.{number}.linear_proj.bias"),
+            recipe: Recipe::bytes(Dtype::F32, vec![4], FileId(0), place.saturating_add(number)),
+            crc32: None,
+        };
+        vec![(0, "mp_rank_00_000/model_optim_rng.pt".to_owned(), vec![layer(0), layer(1)])]
     }
-    let shown = |recipe: &Recipe| format!("{} {:?}", recipe.dtype, recipe.shape);
-    let message = "the ranks hold parts of this tensor that do not fit together";
-    Err(Finding::new(Id::ShardMismatch, message).needed(shown(a), shown(b)))
+
+    #[test]
+    fn layers_of_virtual_stages_follow_those_of_all_pipeline_ranks() {
+        // Megatron's interleaved schedule: stage 0 of both ranks, then stage 1 of both (`get_transformer_layer_offset`).
+        let chunks = [((0, 0), chunk(0)), ((0, 1), chunk(10)), ((1, 0), chunk(20)), ((1, 1), chunk(30))];
+        let mut checkpoint = Checkpoint::new(Path::new("run"), Layout::Megatron, tree::Tree::default());
+        run(&mut checkpoint, BTreeMap::from(chunks));
+        let told: Vec<(&str, u64)> =
+            checkpoint.tensors.iter().map(|tensor| (&*tensor.name, tensor.recipe.contiguous().unwrap().1)).collect();
+        let names: Vec<String> = (0..8).map(|number| format!("decoder.layers.{number}.linear_proj.bias")).collect();
+        let places = [0, 1, 10, 11, 20, 21, 30, 31];
+        assert_eq!(told, names.iter().map(String::as_str).zip(places).collect::<Vec<_>>());
+        assert_eq!(checkpoint.findings, []);
+    }
+
+    #[test]
+    fn each_virtual_stage_is_a_model_of_its_own() {
+        let tensor = |name: &str| Tensor {
+            name: name.to_owned(),
+            recipe: Recipe::bytes(Dtype::F32, vec![1], FileId(0), 0),
+            crc32: None,
+        };
+        let saved = ["model0.a", "model1.a", "model1.b", "model1.c._extra_state", "optimizer.a"].map(tensor);
+        let models = models(saved.to_vec());
+        let names: Vec<Vec<&str>> = models.values().map(|own| own.iter().map(|one| &*one.name).collect()).collect();
+        assert_eq!(names, [vec!["a"], vec!["a", "b"]]);
+    }
 }

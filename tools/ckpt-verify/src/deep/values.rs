@@ -33,7 +33,7 @@ impl Judge<'_> {
     fn finding(&self, id: Id, message: String, element: u64) -> Finding {
         let finding = Finding::new(id, message).tensor(self.tensor.name.clone());
         let Some((file, offset)) = self.part.contiguous() else {
-            return match crate::case::file_of(self.part) {
+            return match self.part.file() {
                 Some(file) => finding.in_file(self.case.checkpoint.pool.name(file)),
                 None => finding,
             };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ckpt::facts::{Finding, Id, Severity};
 use ckpt::layouts::Layout;
 
-use crate::case::{Case, file_of};
+use crate::case::Case;
 
 /// What readers found. In a folder of loose files (`last.ckpt` beside `epoch=3.ckpt`, files of several ranks) names that
 /// stand in two files are no damage: they become one warning a file.
@@ -35,6 +35,6 @@ pub(super) fn told(case: &Case<'_>) -> Vec<Finding> {
 
 /// Whether a finding is about a name that another file has.
 fn is_shared(case: &Case<'_>, finding: &Finding, file: &str) -> bool {
-    let other = finding.tensor.as_deref().and_then(|name| case.tensor(name)).and_then(|tensor| file_of(&tensor.recipe));
+    let other = finding.tensor.as_deref().and_then(|name| case.tensor(name)).and_then(|tensor| tensor.recipe.file());
     finding.id == Id::TensorDuplicate && other.is_some_and(|other| case.checkpoint.pool.name(other) != file)
 }
