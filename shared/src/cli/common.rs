@@ -3,11 +3,12 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
 use super::policy::{Policy, Regrade};
 use crate::document::Grade;
-use crate::layouts::Weights;
+use crate::layouts::{Layout, Weights};
 
 /// Arguments of every tool.
 #[derive(Debug, Args)]
@@ -26,8 +27,8 @@ pub(super) struct Common {
     pub(super) null: bool,
 
     /// Read the paths as that layout instead of finding it out
-    #[arg(long, value_name = "LAYOUT", help_heading = "Input")]
-    pub(super) from: Option<String>,
+    #[arg(long, value_parser = layouts(), value_name = "LAYOUT", help_heading = "Input")]
+    pub(super) from: Option<Layout>,
 
     /// Which weights are meant where a trainer keeps two (DeepSpeed's ZeRO): the fp32 masters or the module's 16-bit ones
     #[arg(long, value_enum, default_value = "master", value_name = "WHICH", help_heading = "Input")]
@@ -88,6 +89,12 @@ pub(super) enum When {
     Auto,
     Always,
     Never,
+}
+
+/// Layouts by their names.
+fn layouts() -> impl TypedValueParser<Value = Layout> {
+    let unknown = |name: String| Layout::from_name(&name).ok_or_else(|| format!("there is no layout {name}"));
+    PossibleValuesParser::new(Layout::names()).try_map(unknown)
 }
 
 /// Which of two sets of weights.

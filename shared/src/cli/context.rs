@@ -7,7 +7,7 @@ use super::policy::Policy;
 use super::voice::Voice;
 use crate::document::{Document, FindingRecord, Grade, Status};
 use crate::facts::{Finding, Progress};
-use crate::layouts::Weights;
+use crate::layouts::{Layout, Weights};
 
 /// What holds for a whole run. Threads may share it.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub struct Context {
     /// How findings are graded.
     pub policy: Policy,
     /// The layout to read the paths as (`--from`), if it is not to be found out.
-    pub from: Option<String>,
+    pub from: Option<Layout>,
     /// Which weights are meant where a trainer keeps two (`--weights`).
     pub weights: Weights,
     pub(super) voice: Arc<Voice>,

@@ -83,7 +83,7 @@ fn start<T: Tool>(tool: &T, common: &Common, voice: Arc<Voice>) -> u8 {
         jobs: common.jobs(),
         progress,
         policy: common.policy(),
-        from: common.from.clone(),
+        from: common.from,
         weights: common.weights.into(),
         voice,
         now: Mutex::new(Now::default()),

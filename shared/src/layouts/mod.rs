@@ -50,7 +50,7 @@ pub enum Layout {
     Directory,
 }
 
-/// Layout, its name, and the function that reads a directory as one.
+/// Layout and its name.
 type Row = (Layout, &'static str);
 
 const ROWS: &[Row] = &[
@@ -67,6 +67,11 @@ impl Layout {
     /// The name used in documents and by `--from`.
     pub fn name(self) -> &'static str {
         ROWS.iter().find(|row| row.0 == self).map_or("", |row| row.1)
+    }
+
+    /// Every layout's name.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        ROWS.iter().map(|row| row.1)
     }
 
     /// The layout of that name.

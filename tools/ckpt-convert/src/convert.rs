@@ -6,8 +6,8 @@ use anyhow::{Context as _, Result};
 use ckpt::cli::{self, Context};
 use ckpt::document::{Convert, Document, Source, Status, Written};
 use ckpt::facts::{Finding, Id, Progress, Recipe};
+use ckpt::layouts::Checkpoint;
 use ckpt::layouts::inside::{self, Inside, Kind as Several};
-use ckpt::layouts::{Checkpoint, Layout};
 use ckpt::plan::blocks::{BLOCK, Block};
 use ckpt::plan::read::Reader;
 
@@ -93,14 +93,7 @@ fn several<T>(inside: &Inside) -> Result<T> {
 /// Opens the source and takes out what is not wanted of it. Also returns the names of tensors that lie outside the
 /// model, beside what wraps it.
 fn open(options: &Options, path: &Path, context: &Context) -> Result<(Checkpoint, Vec<String>)> {
-    let from = match &context.from {
-        Some(name) => match Layout::from_name(name) {
-            Some(layout) => Some(layout),
-            None => return refuse(format!("there is no layout {name}"), "hf, meta, dcp, deepspeed, file or directory"),
-        },
-        None => None,
-    };
-    let mut checkpoint = ckpt::layouts::open_weights(path, from, context.weights, context.jobs.get())?;
+    let mut checkpoint = ckpt::layouts::open_weights(path, context.from, context.weights, context.jobs.get())?;
     // An unfinished small file of an earlier `--in-place` is cleared by this one.
     let ours = |finding: &Finding| options.in_place && finding.id == Id::PartialLeft && finding.file.is_some();
     checkpoint.findings.retain(|finding| !ours(finding));

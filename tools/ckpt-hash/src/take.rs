@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use ckpt::bytes::Care;
-use ckpt::cli::{self, Context, Refusal, Usage};
+use ckpt::cli::{self, Context, Refusal};
 use ckpt::document::{Document, FileDigest, Hash, Status, TensorDigest};
 use ckpt::facts::Id;
 use ckpt::layouts::inside;
-use ckpt::layouts::{self, Checkpoint, Layout};
+use ckpt::layouts::{self, Checkpoint};
 use ckpt::manifests::{self, Ask, Digests, Names, Scope, oms};
 
 use crate::kept::Kept;
@@ -88,10 +88,7 @@ fn unstated(checkpoint: &Checkpoint, hash: &Hash) -> Vec<String> {
 
 /// Opens a checkpoint. Unfinished conversions inside it are no part of it, and so no damage either.
 pub(crate) fn open(path: &Path, options: &Options, context: &Context) -> Result<Checkpoint> {
-    let layout = context.from.as_deref().map(|name| {
-        Layout::from_name(name).ok_or_else(|| Usage(format!("there is no layout {name:?} to read a path --from")))
-    });
-    let checkpoint = layouts::open_weights(path, layout.transpose()?, context.weights, context.jobs.get())?;
+    let checkpoint = layouts::open_weights(path, context.from, context.weights, context.jobs.get())?;
     Ok(careful(checkpoint, options))
 }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use ckpt::cli::{self, Context, Example, Glob, Refusal, Selection, Style, Tool, Usage};
+use ckpt::cli::{self, Context, Example, Glob, Refusal, Selection, Style, Tool};
 use ckpt::document::{Document, Inspect, Status};
 use ckpt::facts::Severity;
 use ckpt::layouts::inside::{self, Inside, Kind};
@@ -57,11 +57,6 @@ impl Tool for Options {
         ),
     ];
 
-    fn prepare(&self, _: &[Document], context: &Context) -> Result<()> {
-        layout(context)?;
-        Ok(())
-    }
-
     fn run(&self, document: &mut Document, context: &Context) -> Result<Status> {
         match inside::of(&document.path()).filter(|_| context.from.is_none()) {
             Some(inside) => self.several(&inside, document, context),
@@ -99,7 +94,7 @@ impl Options {
 
     /// Looks at one checkpoint.
     fn one(&self, document: &mut Document, context: &Context) -> Result<Status> {
-        let checkpoint = open(&document.path(), layout(context)?, context)?;
+        let checkpoint = open(&document.path(), context.from, context)?;
         let (mut inspect, counts) = summary::of(&checkpoint);
         let selection = Selection { select: self.select.clone(), exclude: self.exclude.clone() };
         let named = document.selected();
@@ -142,17 +137,4 @@ impl Options {
 /// Opens a checkpoint on as many threads as the run has.
 fn open(path: &Path, layout: Option<Layout>, context: &Context) -> Result<Checkpoint> {
     layouts::open_weights(path, layout, context.weights, context.jobs.get())
-}
-
-/// The layout that `--from` names.
-fn layout(context: &Context) -> Result<Option<Layout>> {
-    let Some(name) = &context.from else { return Ok(None) };
-    let layout = Layout::from_name(name);
-    match layout {
-        Some(_) => Ok(layout),
-        None => {
-            Err(Usage(format!("--from {name}: no such layout; hf, meta, dcp, deepspeed, file and directory are known"))
-                .into())
-        }
-    }
 }

@@ -3,35 +3,24 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use ckpt::cli::{self, Context, Refusal, Usage};
+use ckpt::cli::{self, Context, Refusal};
 use ckpt::document::{Counts, Document, FindingRecord, Status, Verify};
 use ckpt::facts::rules::Level;
 use ckpt::facts::{Finding, Id, Severity};
+use ckpt::layouts;
 use ckpt::layouts::inside::{self, Inside, Kind};
 use ckpt::layouts::training::run::{Run, Step};
-use ckpt::layouts::{self, Layout};
 
 use crate::case::Case;
 use crate::options::Options;
 use crate::{against, deep, expect, manifest, newest, rules};
 
 /// Looks at the command line.
-pub(crate) fn prepare(options: &Options, context: &Context) -> Result<()> {
-    layout(context)?;
+pub(crate) fn prepare(options: &Options) -> Result<()> {
     if let Some(other) = &options.against {
         std::fs::metadata(other).map_err(|error| anyhow::Error::new(error).context(other.display().to_string()))?;
     }
     options.manifest.as_deref().map_or(Ok(()), manifest::prepare)
-}
-
-/// The layout asked for by `--from`.
-fn layout(context: &Context) -> Result<Option<Layout>> {
-    let Some(name) = &context.from else { return Ok(None) };
-    let Some(layout) = Layout::from_name(name) else {
-        let known = "hf, meta, dcp, deepspeed, file, directory";
-        return Err(Usage(format!("there is no layout {name:?}; the known ones are {known}")).into());
-    };
-    Ok(Some(layout))
 }
 
 /// Errors after which the answer is "could not tell", whatever else was found.
@@ -123,7 +112,7 @@ pub(crate) fn section(options: &Options, findings: Vec<FindingRecord>) -> Verify
 /// Checks one checkpoint.
 pub(crate) fn one(options: &Options, document: &mut Document, context: &Context) -> Result<Status> {
     let jobs = context.jobs.get();
-    let mut checkpoint = layouts::open_weights(&document.path(), layout(context)?, context.weights, jobs)?;
+    let mut checkpoint = layouts::open_weights(&document.path(), context.from, context.weights, jobs)?;
     let mut findings = rules::check(&Case::new(&checkpoint), &context.policy);
     if let Some(name) = &options.expect {
         findings.extend(expect::check(name, &Case::new(&checkpoint), context));

@@ -44,8 +44,8 @@ impl Tool for Options {
         self.manifest.as_deref().map(manifest::folder).into_iter().collect()
     }
 
-    fn prepare(&self, _: &[Document], context: &Context) -> anyhow::Result<()> {
-        check::prepare(self, context)
+    fn prepare(&self, _: &[Document], _: &Context) -> anyhow::Result<()> {
+        check::prepare(self)
     }
 
     fn run(&self, document: &mut Document, context: &Context) -> anyhow::Result<Status> {
