@@ -13,7 +13,7 @@ mod mlx;
 mod scaled;
 mod small;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::Value;
 
@@ -27,7 +27,7 @@ const SMALL: u64 = 1 << 20;
 
 /// The stored tensors of a checkpoint and what its config says of them.
 struct Model<'a> {
-    tensors: BTreeMap<&'a str, &'a Tensor>,
+    tensors: HashMap<&'a str, &'a Tensor>,
     settings: Option<&'a Value>,
     look: Look<'a>,
 }
@@ -133,12 +133,7 @@ pub fn dequantized(tensors: &[Tensor], config: Option<&Value>, look: Look<'_>) -
 pub fn unfit(tensors: &[Tensor], config: Option<&Value>) -> Vec<Finding> {
     let model = Model::new(tensors, config, &|_| Ok(None));
     let judge = |tensor: &Tensor| {
-        let finding = match model.weight(tensor) {
-            // Bytes are not asked after: their places have been checked.
-            Ok(Some(weight)) => crate::facts::check::check(&weight.recipe, &|_| u64::MAX).err()?,
-            Ok(None) => return None,
-            Err(finding) => finding,
-        };
+        let finding = model.weight(tensor).err()?;
         let fits = matches!(finding.id, Id::PackedParts | Id::ShardMismatch);
         fits.then(|| Finding { id: Id::PackedParts, ..finding }.tensor(tensor.name.clone()))
     };
@@ -151,9 +146,11 @@ impl<'a> Model<'a> {
         Model { tensors, settings: config.and_then(settings), look }
     }
 
+    /// The weight that a stored tensor holds the values of, if it does; its geometry is proved.
     fn weight(&self, tensor: &Tensor) -> Result<Option<Weight>, Finding> {
         for scheme in SCHEMES {
             if let Some(weight) = scheme(self, tensor)? {
+                // Bytes are not asked after: their places have been checked.
                 crate::facts::check::check(&weight.recipe, &|_| u64::MAX)?;
                 return Ok(Some(weight));
             }
