@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail};
 
-use crate::archs::{ARCHS, Arch, Change, Match, Naming, Need, Size};
+use crate::archs::{ARCHS, Arch, Change, Match, Naming, Need, Row, Size};
 use crate::bytes::work;
+use crate::facts::math::{Arithmetic, Math};
 use crate::facts::recipe::{RotaryOrder, Tile};
-use crate::facts::{Finding, Id, Op, Progress, Recipe, Tensor};
+use crate::facts::{Dtype, Finding, Id, Op, Progress, Recipe, Tensor};
 use crate::layouts::training::{Keys, is_progress};
 use crate::layouts::{Checkpoint, Family};
 use crate::plan::compare;
@@ -84,7 +85,7 @@ pub fn table(checkpoint: &Checkpoint, reader: &Reader<'_>, jobs: usize, progress
             None => unknown.push(tensor),
         }
     }
-    known.sort_by_key(|(found, _)| place(family.arch, *found));
+    known.sort_by_cached_key(|(found, _)| family.arch.place(found));
     left_out.sort();
     let tensors = known.into_iter().map(|(_, tensor)| tensor).chain(unknown).collect();
     Ok(Table { arch: Some(family.arch), tensors, left_out, repeated, notes: Vec::new() })
@@ -94,13 +95,8 @@ impl Table {
     /// The embedding and the output head, if both are there and could be one.
     pub fn head(&self) -> Option<(&Tensor, &Tensor)> {
         let arch = self.arch?;
-        let name = |test: &dyn Fn(&crate::archs::Row) -> bool| {
-            arch.rows.iter().find(|row| test(row)).and_then(|row| row.named(Naming::Hf, 0))
-        };
-        let embedding = name(&|row| row.shape == [Size::Vocab, Size::Dim] && row.need == Need::Always)?;
-        let head = name(&|row| row.need == Need::Head)?;
-        let find = |name: &str| self.tensors.iter().find(|tensor| tensor.name == name);
-        let (embedding, head) = (find(&embedding)?, find(&head)?);
+        let find = |row: &Row| self.tensors.iter().find(|tensor| tensor.name == row.hf);
+        let (embedding, head) = (find(arch.embedding()?)?, find(arch.head()?)?);
         let alike = embedding.recipe.dtype == head.recipe.dtype && embedding.recipe.shape == head.recipe.shape;
         alike.then_some((embedding, head))
     }
@@ -134,11 +130,8 @@ impl Table {
 
     /// Whether a model of that family is here without its output head.
     fn lacks_head(&self, arch: &Arch) -> bool {
-        let has = |need: Need| {
-            let mut rows = arch.rows.iter().filter(|row| row.shape == [Size::Vocab, Size::Dim] && row.need == need);
-            rows.any(|row| self.tensors.iter().any(|tensor| tensor.name == row.hf))
-        };
-        has(Need::Always) && !has(Need::Head)
+        let has = |row: Option<&Row>| row.is_some_and(|row| self.tensors.iter().any(|tensor| tensor.name == row.hf));
+        has(arch.embedding()) && !has(arch.head())
     }
 
     /// Takes a tensor out of the table and lists it as left out.
@@ -316,8 +309,9 @@ fn repeated_heads(
 
 /// A tensor under its Hugging Face name, with Hugging Face's values.
 fn renamed(naming: Naming, found: Match, tensor: Tensor, head_dim: u64, repeated: u64) -> Tensor {
+    let name = found.named(Naming::Hf).unwrap_or(tensor.name);
     if naming == Naming::Hf {
-        return tensor;
+        return Tensor { name, ..tensor };
     }
     let mut recipe = tensor.recipe.dequantized();
     let mut crc32 = tensor.crc32;
@@ -329,7 +323,10 @@ fn renamed(naming: Naming, found: Match, tensor: Tensor, head_dim: u64, repeated
         recipe = rotary(recipe, head_dim, RotaryOrder::Halves);
         crc32 = None;
     }
-    let name = found.row.named(Naming::Hf, found.layer).unwrap_or(tensor.name);
+    if found.row.change == Change::LessOne {
+        recipe = plus(recipe, -1.0);
+        crc32 = None;
+    }
     Tensor { name, recipe, crc32 }
 }
 
@@ -337,6 +334,21 @@ fn renamed(naming: Naming, found: Match, tensor: Tensor, head_dim: u64, repeated
 pub fn rotary(recipe: Recipe, head_dim: u64, order: RotaryOrder) -> Recipe {
     let (dtype, shape) = (recipe.dtype, recipe.shape.clone());
     Recipe { dtype, shape, op: Op::Rows { of: Arc::new(recipe), head_dim, order } }
+}
+
+/// Values in F32, each plus a number.
+pub fn plus(recipe: Recipe, number: f32) -> Recipe {
+    let shape = recipe.shape.clone();
+    let made = |op: Op| Arc::new(Recipe { dtype: Dtype::F32, shape: shape.clone(), op });
+    let left = if recipe.dtype == Dtype::F32 { Arc::new(recipe) } else { made(Op::Cast(Arc::new(recipe))) };
+    let one = Recipe {
+        dtype: Dtype::F32,
+        shape: vec![1; shape.len()],
+        op: Op::Literal(number.to_le_bytes().to_vec().into()),
+    };
+    let right = made(Op::Math(Math::Spread { of: Arc::new(one), by: shape.clone() }));
+    let sum = Math::With { how: Arithmetic::Plus, left, right };
+    Recipe { dtype: Dtype::F32, shape, op: Op::Math(sum) }
 }
 
 /// Every `repeated`-th part of a value that ranks hold in parts.
@@ -357,19 +369,4 @@ fn without_repeats(recipe: Recipe, repeated: u64) -> Recipe {
         *rows = reached;
     }
     Recipe { dtype: recipe.dtype, shape, op: Op::Tiles(kept) }
-}
-
-/// The place of a tensor in transformers' state dict: rows before the layers, layer by layer, rows after them.
-fn place(arch: &Arch, found: Match) -> (usize, u64, usize) {
-    let at = |row: &crate::archs::Row| arch.rows.iter().position(|other| std::ptr::eq(other, row)).unwrap_or(0);
-    let first = arch.rows.iter().position(crate::archs::Row::per_layer).unwrap_or(0);
-    let own = at(found.row);
-    let part = if found.row.per_layer() {
-        1
-    } else if own < first {
-        0
-    } else {
-        2
-    };
-    (part, found.layer, own)
 }

@@ -3,114 +3,20 @@
 //! A row tells a tensor's whole story: its name in every naming scheme, its shape in the family's own sizes, the
 //! dimension along which model parallelism splits it, and the change its values undergo between schemes.
 
+mod gemma;
 pub mod llama;
+mod mistral;
 mod pattern;
+mod phi;
+mod qwen;
+mod row;
+mod sizes;
+
+use std::borrow::Cow;
 
 pub use pattern::Match;
-
-/// A scheme of tensor names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Naming {
-    /// The names of Meta's own `.pth` files.
-    Meta,
-    /// The names of Hugging Face's transformers.
-    Hf,
-    /// The names of llama.cpp's GGUF files.
-    Gguf,
-}
-
-/// A size that a family's shapes are made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Size {
-    /// Rows of the embedding.
-    Vocab,
-    /// Width of the residual stream.
-    Dim,
-    /// All query heads side by side.
-    Heads,
-    /// All key or value heads side by side.
-    KvHeads,
-    /// Width of the feed-forward layer.
-    Ffn,
-    /// Half a head: one rotary frequency each.
-    HalfHead,
-}
-
-/// How model parallelism divides a tensor among ranks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Split {
-    /// By rows (dimension 0): a column-parallel layer in Megatron's terms.
-    Rows,
-    /// By columns (dimension 1): a row-parallel layer.
-    Columns,
-    /// By rows or columns, as the shapes say: by columns up to Llama 2, by rows since.
-    Embedding,
-    /// Whole in every rank.
-    Replicated,
-}
-
-/// What happens to a tensor's values between Hugging Face's scheme and the others: llama.cpp keeps Meta's order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
-    /// Nothing.
-    Same,
-    /// The rows of each query head change their rotary order.
-    RotaryQuery,
-    /// The rows of each key head change their rotary order.
-    RotaryKey,
-}
-
-/// Whether a model needs the tensor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Need {
-    /// Always.
-    Always,
-    /// The output head: left out where it is the embedding.
-    Head,
-    /// Never: it follows from the config.
-    Derived,
-}
-
-/// One tensor of a family, in all its layers. `{}` in a name stands for the layer's number.
-#[derive(Debug, Clone, Copy)]
-pub struct Row {
-    /// Name in Meta's scheme.
-    pub meta: &'static str,
-    /// Name in Hugging Face's scheme; empty if it has none.
-    pub hf: &'static str,
-    /// Name in GGUF; empty if it has none.
-    pub gguf: &'static str,
-    /// Shape, in the family's sizes.
-    pub shape: &'static [Size],
-    /// How ranks divide it.
-    pub split: Split,
-    /// How its values differ between the schemes.
-    pub change: Change,
-    /// Whether it must be there.
-    pub need: Need,
-}
-
-impl Row {
-    /// The name pattern in a scheme; empty if it has none there.
-    pub fn name(&self, naming: Naming) -> &'static str {
-        match naming {
-            Naming::Meta => self.meta,
-            Naming::Hf => self.hf,
-            Naming::Gguf => self.gguf,
-        }
-    }
-
-    /// The name in a scheme, of a layer; `None` if the scheme has no name for it.
-    pub fn named(&self, naming: Naming, layer: u64) -> Option<String> {
-        let name = self.name(naming);
-        (!name.is_empty()).then(|| name.replacen("{}", &layer.to_string(), 1))
-    }
-
-    /// Whether every layer has one.
-    pub fn per_layer(&self) -> bool {
-        self.meta.contains("{}")
-    }
-}
+pub use row::{Change, Naming, Need, On, Row, Size, Split};
+pub use sizes::{Sizes, setting};
 
 /// A family.
 #[derive(Debug)]
@@ -119,12 +25,62 @@ pub struct Arch {
     pub name: &'static str,
     /// `model_type` in `config.json`.
     pub model_types: &'static [&'static str],
-    /// Its tensors, in the order of transformers' state dict: layers' rows stand together.
+    /// `general.architecture` in GGUF; empty if llama.cpp's names for the family are not in the table.
+    pub gguf: &'static str,
+    /// Its tensors, in the order of transformers' state dict: layers' rows stand together, and so do experts'.
     pub rows: &'static [Row],
+    /// Numbers that transformers takes where `config.json` does not say them, by path.
+    pub defaults: &'static [(&'static str, u64)],
+    /// The output head is the embedding where the config does not say `tie_word_embeddings`.
+    pub tied: bool,
+    /// Beginnings of names that other versions of transformers write, each with that of the table.
+    pub aliases: &'static [(&'static str, &'static str)],
 }
 
-/// Every family.
-pub static ARCHS: &[&Arch] = &[&llama::LLAMA];
+/// Every family. One whose tensors are another's and some more stands before it: names are taken for the first that
+/// they fit.
+pub static ARCHS: &[&Arch] = &[
+    &qwen::QWEN2,
+    &llama::LLAMA,
+    &mistral::MISTRAL,
+    &mistral::MIXTRAL,
+    &qwen::QWEN3,
+    &qwen::QWEN2_MOE,
+    &qwen::QWEN3_MOE,
+    &gemma::GEMMA2,
+    &gemma::GEMMA3_TEXT,
+    &gemma::GEMMA3,
+    &phi::PHI3,
+];
+
+/// How many of a family's numbered parts a model has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Layers of the language model.
+    pub layers: u64,
+    /// Layers of the vision tower.
+    pub vision: u64,
+    /// Experts of a layer.
+    pub experts: u64,
+}
+
+impl Counts {
+    /// Those of a model that has nothing but layers.
+    pub fn of_layers(layers: u64) -> Counts {
+        Counts { layers, ..Counts::default() }
+    }
+
+    /// Grows to hold what a name belongs to.
+    pub fn cover(&mut self, found: &Match) {
+        let layers = if found.row.on == On::Vision { &mut self.vision } else { &mut self.layers };
+        if found.row.per_layer() {
+            *layers = (*layers).max(found.layer.saturating_add(1));
+        }
+        if found.row.per_expert() {
+            self.experts = self.experts.max(found.expert.saturating_add(1));
+        }
+    }
+}
 
 impl Arch {
     /// The family that a `config.json` with this `model_type` belongs to.
@@ -132,39 +88,95 @@ impl Arch {
         ARCHS.iter().copied().find(|arch| arch.model_types.contains(&model_type))
     }
 
-    /// The row that a name belongs to, and its layer.
+    /// The family that a GGUF file of this `general.architecture` belongs to.
+    pub fn of_gguf(architecture: &str) -> Option<&'static Arch> {
+        ARCHS.iter().copied().find(|arch| !arch.gguf.is_empty() && arch.gguf == architecture)
+    }
+
+    /// The row that a name belongs to, with its numbers.
     pub fn find(&self, naming: Naming, name: &str) -> Option<Match> {
+        let name = self.table_name(naming, name);
         self.rows.iter().find_map(|row| {
-            let layer = pattern::layer(row.name(naming), name)?;
-            Some(Match { row, layer })
+            let (layer, expert) = pattern::numbers(row.name(naming), &name)?;
+            Some(Match { row, layer, expert })
         })
     }
 
-    /// Whether a set of names is this family's in a scheme: none is unknown, and the first layer has all it needs.
+    /// The embedding of tokens.
+    pub fn embedding(&self) -> Option<&'static Row> {
+        self.rows.iter().find(|row| row.is_embedding())
+    }
+
+    /// The output head.
+    pub fn head(&self) -> Option<&'static Row> {
+        self.rows.iter().find(|row| row.need == Need::Head)
+    }
+
+    /// A name as the table has it.
+    pub fn table_name<'a>(&self, naming: Naming, name: &'a str) -> Cow<'a, str> {
+        let known = |alias: &(&str, &str)| Some(format!("{}{}", alias.1, name.strip_prefix(alias.0)?));
+        let other = self.aliases.iter().filter(|_| naming == Naming::Hf).find_map(known);
+        other.map_or(Cow::Borrowed(name), Cow::Owned)
+    }
+
+    /// Whether a set of names is this family's in a scheme: none is unknown, and the first layer has all that every
+    /// layer needs.
     pub fn recognises<'a>(&self, naming: Naming, names: impl IntoIterator<Item = &'a str>) -> bool {
+        let counts = |row: &Row| row.need == Need::Always && row.on == On::All;
         let mut first_layer = 0usize;
         for name in names {
             match self.find(naming, name) {
-                Some(found) if found.layer == 0 && found.row.need == Need::Always => {
-                    first_layer = first_layer.saturating_add(1);
-                }
+                Some(found) if found.layer == 0 && counts(found.row) => first_layer = first_layer.saturating_add(1),
                 Some(_) => {}
                 None => return false,
             }
         }
-        first_layer == self.rows.iter().filter(|row| row.need == Need::Always).count()
+        first_layer == self.rows.iter().filter(|row| counts(row)).count()
     }
 
-    /// Every name a model of that many layers needs in a scheme, in the order of transformers' state dict.
-    pub fn expected(&self, layers: u64) -> impl Iterator<Item = Match> {
-        let (before, rest): (Vec<_>, Vec<_>) = {
-            let first = self.rows.iter().position(Row::per_layer).unwrap_or(self.rows.len());
-            (self.rows.iter().take(first).collect(), self.rows.iter().skip(first).collect())
+    /// Every name that a model with so many parts can have, in the order of transformers' state dict.
+    pub fn expected(&self, counts: Counts) -> impl Iterator<Item = Match> {
+        self.rows.chunk_by(same_stack).flat_map(move |stack| {
+            let layers = match stack.first() {
+                Some(row) if row.per_layer() => row.on.count(counts),
+                _ => 1,
+            };
+            (0..layers).flat_map(move |layer| {
+                stack.chunk_by(both_experts).flat_map(move |group| {
+                    let experts = if group.first().is_some_and(Row::per_expert) { counts.experts } else { 1 };
+                    (0..experts).flat_map(move |expert| group.iter().map(move |row| Match { row, layer, expert }))
+                })
+            })
+        })
+    }
+
+    /// The place of a tensor in the order of transformers' state dict: rows before the layers, layer by layer and in
+    /// them expert by expert, rows after them.
+    pub fn place(&self, found: &Match) -> (usize, u64, usize, u64, usize) {
+        let own = self.rows.iter().position(|row| std::ptr::eq(row, found.row)).unwrap_or(0);
+        let first = |same: fn(&Row, &Row) -> bool| {
+            let before = self.rows.get(..=own).unwrap_or_default();
+            let start = before.windows(2).rposition(|pair| matches!(pair, [a, b] if !same(a, b)));
+            start.map_or(0, |start| start.saturating_add(1))
         };
-        let (inside, after): (Vec<_>, Vec<_>) = rest.into_iter().partition(|row| row.per_layer());
-        let alone = |row| Match { row, layer: 0 };
-        let layered =
-            (0..layers).flat_map(move |layer| inside.clone().into_iter().map(move |row| Match { row, layer }));
-        before.into_iter().map(alone).chain(layered).chain(after.into_iter().map(alone))
+        (first(same_stack), found.layer, first(both_experts), found.expert, own)
     }
 }
+
+impl On {
+    fn count(self, counts: Counts) -> u64 {
+        if self == On::Vision { counts.vision } else { counts.layers }
+    }
+}
+
+/// Whether two neighbouring rows are numbered by the same layers.
+fn same_stack(a: &Row, b: &Row) -> bool {
+    a.per_layer() && b.per_layer() && (a.on == On::Vision) == (b.on == On::Vision)
+}
+
+fn both_experts(a: &Row, b: &Row) -> bool {
+    a.per_expert() && b.per_expert()
+}
+
+#[cfg(test)]
+mod tests;

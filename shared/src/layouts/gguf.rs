@@ -73,7 +73,7 @@ pub(super) fn complete(checkpoint: &mut Checkpoint) {
     }
     missing_parts(checkpoint);
     if let Some(config) = config(checkpoint) {
-        let arch = config.value.get("model_type").and_then(Value::as_str).and_then(Arch::of_model_type);
+        let arch = config.value.get("model_type").and_then(Value::as_str).and_then(Arch::of_gguf);
         let names = || checkpoint.tensors.iter().map(|tensor| tensor.name.as_str());
         let named = arch.filter(|arch| names().any(|name| arch.find(Naming::Gguf, name).is_some()));
         checkpoint.family =

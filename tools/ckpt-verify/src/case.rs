@@ -1,13 +1,12 @@
 //! A checkpoint as the rules look at it: what every one of them would otherwise work out again.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
-use ckpt::archs::{ARCHS, Arch, Naming, Need, Size};
+use ckpt::archs::{self, ARCHS, Arch, Match, Naming, Need, Row, Sizes};
 use ckpt::facts::{Finding, Id, Severity, Tensor};
 use ckpt::layouts::{Checkpoint, Layout, names};
 use serde_json::Value;
-
-use crate::sizes::Sizes;
 
 /// A checkpoint and what is known of it.
 pub(crate) struct Case<'a> {
@@ -15,7 +14,7 @@ pub(crate) struct Case<'a> {
     /// The family and the scheme of its names, where both are known and the weights are not packed.
     pub(crate) family: Option<(&'static Arch, Naming)>,
     /// What the config says; empty if there is none, or if it does not speak of the weights at hand.
-    pub(crate) sizes: Sizes,
+    pub(crate) sizes: Sizes<'a>,
     /// Every weight file that should be there was read, so that what is missing is missing.
     pub(crate) complete: bool,
     /// The tensors are the parts that a rank of model parallelism holds, and not joined ones.
@@ -24,15 +23,14 @@ pub(crate) struct Case<'a> {
     pub(crate) prefix: &'static str,
     /// The weights are packed by a quantisation.
     pub(crate) is_packed: bool,
-    tensors: HashMap<&'a str, &'a Tensor>,
+    /// By their own names, and by those of the family's table.
+    tensors: HashMap<Cow<'a, str>, &'a Tensor>,
     /// Tensors of which a reader has already said something.
     told: HashSet<&'a str>,
 }
 
 impl<'a> Case<'a> {
     pub(crate) fn new(checkpoint: &'a Checkpoint) -> Case<'a> {
-        let tensors: HashMap<&str, &Tensor> =
-            checkpoint.tensors.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
         let told = checkpoint.findings.iter().filter_map(|finding| finding.tensor.as_deref()).collect();
         let is_packed = is_packed(checkpoint);
         let family = if is_packed { None } else { family(checkpoint) };
@@ -40,12 +38,16 @@ impl<'a> Case<'a> {
         let complete = is_complete(checkpoint);
         let is_part = checkpoint.layout == Layout::File || !complete;
         let is_rank = is_part && family.is_some_and(|(_, naming)| naming == Naming::Meta);
-        let sizes = match (family, checkpoint.params()) {
-            // The shapes of a rank are not those of the model.
-            _ if is_rank => Sizes::default(),
-            (Some((_, naming)), Some(config)) => Sizes::of(naming, config),
-            _ => Sizes::default(),
-        };
+        let (arch, naming) = family.unwrap_or((&archs::llama::LLAMA, Naming::Hf));
+        // The shapes of a rank are not those of the model.
+        let known = family.is_some() && !is_rank;
+        let sizes = Sizes::of(arch, naming, checkpoint.params().filter(|_| known));
+        let table = checkpoint.tensors.iter().flat_map(|tensor| {
+            let own = (Cow::Borrowed(tensor.name.as_str()), tensor);
+            let table = family.map(|(arch, naming)| (arch.table_name(naming, &tensor.name), tensor));
+            table.into_iter().chain([own])
+        });
+        let tensors: HashMap<Cow<'_, str>, &Tensor> = table.collect();
         Case { checkpoint, family, sizes, complete, is_rank, prefix, is_packed, tensors, told }
     }
 
@@ -59,9 +61,15 @@ impl<'a> Case<'a> {
         self.told.contains(name)
     }
 
-    /// A setting of the config.
+    /// A setting of the config, of the language model first.
     pub(crate) fn setting(&self, key: &str) -> Option<&'a Value> {
-        self.checkpoint.params()?.get(key)
+        archs::setting(self.checkpoint.params()?, key)
+    }
+
+    /// Whether the output head is the embedding, by the config or by what the family takes where it says nothing.
+    pub(crate) fn is_tied(&self) -> bool {
+        let said = self.setting("tie_word_embeddings").and_then(Value::as_bool);
+        said.unwrap_or_else(|| self.family.is_some_and(|(arch, _)| arch.tied))
     }
 
     /// Whether a setting of the config is true.
@@ -84,7 +92,7 @@ impl<'a> Case<'a> {
     }
 
     /// The row of the family's table that a name belongs to, the wrapper's prefix seen to.
-    pub(crate) fn find(&self, name: &str) -> Option<ckpt::archs::Match> {
+    pub(crate) fn find(&self, name: &str) -> Option<Match> {
         let (arch, naming) = self.family?;
         if self.prefix.is_empty() {
             arch.find(naming, name)
@@ -93,10 +101,15 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// The name that a row of the family's table has in this checkpoint.
-    pub(crate) fn named(&self, row: &ckpt::archs::Row, layer: u64) -> Option<String> {
-        let name = row.named(self.family?.1, layer)?;
+    /// The name that the family's table gives to a tensor of this checkpoint.
+    pub(crate) fn named(&self, found: &Match) -> Option<String> {
+        let name = found.named(self.family?.1)?;
         Some(name.strip_prefix(self.prefix).map_or_else(|| name.clone(), str::to_owned))
+    }
+
+    /// The tensor of a row outside the layers.
+    pub(crate) fn alone(&self, row: &'static Row) -> Option<&'a Tensor> {
+        self.tensor(&self.named(&Match { row, layer: 0, expert: 0 })?)
     }
 
     /// The embedding: the table's, or else the one tensor that is called what embeddings of tokens are called.
@@ -105,8 +118,7 @@ impl<'a> Case<'a> {
             return None;
         }
         if let Some((arch, _)) = self.family {
-            let row = arch.rows.iter().find(|row| row.shape == [Size::Vocab, Size::Dim] && row.need == Need::Always)?;
-            return self.tensor(&self.named(row, 0)?);
+            return self.alone(arch.embedding()?);
         }
         let called = |name: &str| {
             let stem = name.strip_suffix(".weight")?;
@@ -141,11 +153,17 @@ fn family(checkpoint: &Checkpoint) -> Option<(&'static Arch, Naming)> {
     }
     let schemes = [Naming::Meta, Naming::Hf];
     let candidates = ARCHS.iter().flat_map(|arch| schemes.map(|naming| (*arch, naming)));
-    candidates.into_iter().find(|(arch, naming)| {
-        let known = checkpoint.tensors.iter().filter(|tensor| arch.find(*naming, &tensor.name).is_some()).count();
+    let fits = candidates.filter_map(|(arch, naming)| {
+        let found: Vec<Match> =
+            checkpoint.tensors.iter().filter_map(|tensor| arch.find(naming, &tensor.name)).collect();
         // Nine in ten: a mixture of experts with Llama's attention has fewer.
-        known > 0 && known.saturating_mul(10) >= checkpoint.tensors.len().saturating_mul(9)
-    })
+        let nearly = found.len().saturating_mul(10) >= checkpoint.tensors.len().saturating_mul(9);
+        let has = |row: &Row| found.iter().any(|found| std::ptr::eq(found.row, row));
+        let lacking = arch.rows.iter().filter(|row| row.need == Need::Always && !has(row)).count();
+        (nearly && !found.is_empty()).then_some((lacking, arch, naming))
+    });
+    // Of two families whose names these can be, the one of which more is there.
+    fits.min_by_key(|(lacking, ..)| *lacking).map(|(_, arch, naming)| (arch, naming))
 }
 
 /// `model_type` of a `config.json`.

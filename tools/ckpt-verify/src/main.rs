@@ -11,7 +11,6 @@ mod newest;
 mod options;
 mod report;
 mod rules;
-mod sizes;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

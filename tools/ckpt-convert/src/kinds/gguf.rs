@@ -71,8 +71,7 @@ pub(super) fn draft(job: &Job<'_>) -> Result<Draft> {
     }
     for tensor in table.tensors {
         let found = arch.find(Naming::Hf, &tensor.name).filter(|found| found.row.need != Need::Derived);
-        let Some((name, found)) = found.and_then(|found| Some((found.row.named(Naming::Gguf, found.layer)?, found)))
-        else {
+        let Some((name, found)) = found.and_then(|found| Some((found.named(Naming::Gguf)?, found))) else {
             bail!(Finding::new(Id::TensorUnexpected, "llama.cpp has no name for this tensor").tensor(tensor.name));
         };
         let recipe = match (tensor.recipe, found.row.change) {

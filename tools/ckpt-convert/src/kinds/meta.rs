@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use ckpt::archs::llama::ModelFacts;
-use ckpt::archs::{Arch, Change, Naming, Size, Split};
+use ckpt::archs::{Arch, Change, Counts, Naming, Size, Split};
 use ckpt::canonical::{self, Table};
 use ckpt::facts::recipe::RotaryOrder;
 use ckpt::facts::{Finding, Id, Op, Recipe, Tensor};
@@ -87,7 +87,10 @@ impl Ranks<'_> {
             let message = "Meta's format has no place for this tensor";
             bail!(Finding::new(Id::TensorUnexpected, message).tensor(tensor.name.clone()));
         };
-        let Some(name) = found.row.named(Naming::Meta, found.layer) else { return Ok(()) };
+        let Some(name) = found.named(Naming::Meta) else {
+            let message = "Meta's format has no place for this tensor";
+            bail!(Finding::new(Id::TensorUnexpected, message).tensor(tensor.name.clone()));
+        };
         let axis = match found.row.split {
             Split::Rows => Some(0),
             Split::Columns => Some(1),
@@ -174,8 +177,8 @@ fn slice(of: &Recipe, axis: usize, first: u64, size: u64) -> Recipe {
 fn complete(table: &Table, layers: u64) -> Result<()> {
     let Some(arch) = table.arch else { return Ok(()) };
     let names: std::collections::HashSet<&str> = table.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
-    let needed = arch.expected(layers).filter(|found| found.row.need == ckpt::archs::Need::Always);
-    for name in needed.filter_map(|found| found.row.named(Naming::Hf, found.layer)) {
+    let needed = arch.expected(Counts::of_layers(layers)).filter(|found| found.row.need == ckpt::archs::Need::Always);
+    for name in needed.filter_map(|found| found.named(Naming::Hf)) {
         if !names.contains(name.as_str()) {
             bail!(Finding::new(Id::TensorMissing, "the model needs this tensor, and it is not there").tensor(name));
         }

@@ -27,6 +27,10 @@ use crate::options::refuse;
 /// What cannot be worked out, with the key of `--assume` that would help; those of reading.
 pub(super) fn facts(job: &Job<'_>, table: &Table, tied: bool, draft: &mut Draft) -> Result<ModelFacts> {
     let checkpoint = job.checkpoint;
+    if let Some(arch) = table.arch.filter(|arch| arch.name != "llama") {
+        let message = format!("{} is known by its tensors, and no config of it is made", arch.name);
+        return refuse(message, "`--to safetensors` and `--to torch` take any model as it is");
+    }
     let Some(params) = checkpoint.params() else {
         let help = "put params.json (Meta) or config.json (Hugging Face) beside the weights";
         return refuse("nothing tells how many heads the model has", help);

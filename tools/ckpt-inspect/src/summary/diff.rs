@@ -49,11 +49,11 @@ fn table(checkpoint: &Checkpoint, canonical: bool, shown: &dyn Fn(&str) -> bool)
         let left_out = match found.map(|found| found.row.need) {
             Some(Need::Derived) => true,
             Some(Need::Head) => tied,
-            Some(Need::Always) => false,
+            Some(Need::Always | Need::Where(_)) => false,
             None => canonical && canonical::is_derived(&tensor.name),
         };
         if !left_out {
-            let name = found.and_then(|found| found.row.named(Naming::Hf, found.layer));
+            let name = found.and_then(|found| found.named(Naming::Hf));
             table.insert(name.unwrap_or_else(|| tensor.name.clone()), tensors::told(checkpoint, tensor));
         }
     }

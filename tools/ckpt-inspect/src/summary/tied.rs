@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ckpt::archs::{Naming, Need, Size};
+use ckpt::archs::Naming;
 use ckpt::document::{Tied, YesNo};
 use ckpt::facts::{Op, Progress, Recipe, Tensor};
 use ckpt::layouts::{Checkpoint, Layout, names};
@@ -30,14 +30,8 @@ pub(super) struct Pair<'a> {
 /// Finds both by the names of the family, or else by names that many families use.
 pub(super) fn pair(checkpoint: &Checkpoint) -> Option<Pair<'_>> {
     if let Some(family) = &checkpoint.family {
-        let row = |embedding: bool| {
-            let wanted = |row: &&ckpt::archs::Row| {
-                row.shape == [Size::Vocab, Size::Dim] && (row.need == Need::Head) != embedding
-            };
-            family.arch.rows.iter().find(wanted).and_then(|row| row.named(family.naming, 0))
-        };
-        let find = |name: Option<String>| name.and_then(|name| checkpoint.tensor(&name));
-        return Some(Pair { embedding: find(row(true))?, head: find(row(false)) });
+        let find = |row: Option<&ckpt::archs::Row>| row.and_then(|row| checkpoint.tensor(row.name(family.naming)));
+        return Some(Pair { embedding: find(family.arch.embedding())?, head: find(family.arch.head()) });
     }
     let ending = |endings: &[&str]| {
         let ends = |tensor: &&Tensor| endings.iter().any(|ending| whole_ending(&tensor.name, ending));

@@ -1,7 +1,7 @@
 //! replica-differs, tied-differs: values that are stored twice and must be one.
 
 use anyhow::Result;
-use ckpt::archs::{Naming, Need};
+use ckpt::archs::Naming;
 use ckpt::bytes::work;
 use ckpt::facts::{Finding, Id, Progress};
 use ckpt::plan::compare;
@@ -35,11 +35,11 @@ pub(super) fn check(case: &Case<'_>, reader: &Reader<'_>, jobs: usize, progress:
 /// A head that is stored although the config says that it is the embedding.
 fn tied(case: &Case<'_>, reader: &Reader<'_>, progress: &Progress) -> Result<Option<Finding>> {
     let Some((arch, Naming::Hf)) = case.family else { return Ok(None) };
-    if !case.is_set("tie_word_embeddings") {
+    if !case.is_tied() {
         return Ok(None);
     }
-    let head = arch.rows.iter().find(|row| row.need == Need::Head).and_then(|row| row.named(Naming::Hf, 0));
-    let (Some(embedding), Some(head)) = (case.embedding(), head.and_then(|name| case.tensor(&name))) else {
+    let head = arch.head().and_then(|row| case.tensor(row.hf));
+    let (Some(embedding), Some(head)) = (case.embedding(), head) else {
         return Ok(None);
     };
     let (ours, theirs) = (&head.recipe, &embedding.recipe);

@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ckpt::archs::{Naming, Size};
+use ckpt::archs::{Naming, Size, Sizes, llama};
 use ckpt::cli::Context;
 use ckpt::facts::{Finding, Id, limits};
 use ckpt::formats::json;
@@ -15,7 +15,6 @@ use serde_json::Value;
 
 use super::fix::{Fix, convert};
 use crate::case::Case;
-use crate::sizes::Sizes;
 
 /// The folder that the job will call its checkpoint, and what lies there.
 struct Start<'a> {
@@ -99,7 +98,7 @@ fn config(case: &Case<'_>, start: &Start<'_>) -> Option<Finding> {
     if let Some(key) = keys.into_iter().find(|key| value.get(*key).and_then(Value::as_u64).is_none()) {
         return format(format!("the save reads {key} from this config.json, and it is not there"));
     }
-    let theirs = Sizes::of(Naming::Hf, &value);
+    let theirs = Sizes::of(&llama::LLAMA, Naming::Hf, Some(&value));
     let (size, (wanted, found)) = [Size::Dim, Size::Heads, Size::KvHeads].into_iter().find_map(|size| {
         let pair = (case.sizes.get(size)?, theirs.get(size)?);
         (case.family?.1 == Naming::Meta && pair.0 != pair.1).then_some((size, pair))

@@ -1,6 +1,6 @@
 //! tied-head-missing, tied-head-stored: the output head against what the config says of it.
 
-use ckpt::archs::{Naming, Need};
+use ckpt::archs::Naming;
 use ckpt::facts::{Finding, Id};
 use ckpt::layouts::Layout;
 
@@ -34,11 +34,8 @@ pub(super) fn check(case: &Case<'_>, findings: &mut Vec<Finding>) {
     if case.checkpoint.layout == Layout::File || !has_config || !tensors::is_language_model(case) {
         return;
     }
-    let Some(name) = arch.rows.iter().find(|row| row.need == Need::Head).and_then(|row| row.named(Naming::Hf, 0))
-    else {
-        return;
-    };
-    let tied = case.is_set("tie_word_embeddings");
+    let Some(name) = arch.head().map(|row| row.hf.to_owned()) else { return };
+    let tied = case.is_tied();
     match case.tensor(&name) {
         Some(head) if tied => {
             let message = "the head is stored though the config says that it is the embedding; loaders ignore it";

@@ -1,8 +1,6 @@
 //! tensor-missing, tensor-unexpected, config-layers: the names there are against those the family needs.
 
-use std::collections::BTreeSet;
-
-use ckpt::archs::{Arch, Naming, Need};
+use ckpt::archs::{Arch, Counts, Match, Naming, Need, Row};
 use ckpt::bytes::to_u64;
 use ckpt::facts::{Finding, Id, Tensor};
 use ckpt::layouts::Layout;
@@ -18,8 +16,9 @@ explain! {
     ///
     /// Download or save the checkpoint again.
     TensorMissing;
-    /// For a known family, names tensors that it does not have. Biases that the config announces and buffers that can
-    /// be derived are no surprise, nor is the head of a model that is not a language model.
+    /// For a known family, names tensors that it does not have, or not with this config: a bias that no setting
+    /// announces, experts in a dense layer. Buffers that can be derived are no surprise, nor is the head of a model that
+    /// is not a language model.
     ///
     /// A loader drops them, or refuses. They are left-overs of a wrapper or an adapter, or the architecture is another one
     /// than the config says.
@@ -37,38 +36,44 @@ pub(super) fn check(case: &Case<'_>, findings: &mut Vec<Finding>) {
     if case.checkpoint.layout == Layout::File || case.checkpoint.tensors.is_empty() {
         return;
     }
-    let mut layers: BTreeSet<u64> = BTreeSet::new();
+    let mut present = Counts::default();
     let mut unknown: Vec<&Tensor> = Vec::new();
+    let mut uncalled: Vec<(&Tensor, Match)> = Vec::new();
     for tensor in &case.checkpoint.tensors {
-        match case.find(&tensor.name) {
-            Some(found) if found.row.per_layer() => drop(layers.insert(found.layer)),
-            Some(_) => {}
-            None => unknown.push(tensor),
+        let Some(found) = case.find(&tensor.name) else {
+            unknown.push(tensor);
+            continue;
+        };
+        present.cover(&found);
+        if !case.sizes.has(found.row, found.layer) {
+            uncalled.push((tensor, found));
         }
     }
-    let known = unknown.len() != case.checkpoint.tensors.len();
-    if known {
-        unknown.retain(|tensor| !case.is_told(&tensor.name) && !is_announced(case, arch, naming, &tensor.name));
-        findings.extend(unknown.iter().map(|tensor| {
-            case.about(
-                Id::TensorUnexpected,
-                tensor,
-                format!("the architecture {} has no tensor of this name", arch.name),
-            )
-        }));
-    } else {
+    if unknown.len() == case.checkpoint.tensors.len() {
         findings.push(foreign(case, arch, &unknown));
+        return;
     }
-    if case.complete && known {
-        let present = layers.last().map_or(0, |last| last.saturating_add(1));
-        findings.extend(config_layers(case, present));
+    let new = |tensor: &Tensor| !case.is_told(&tensor.name) && !is_announced(case, naming, &tensor.name);
+    findings.extend(unknown.iter().filter(|tensor| new(tensor)).map(|tensor| {
+        let message = format!("the architecture {} has no tensor of this name", arch.name);
+        case.about(Id::TensorUnexpected, tensor, message)
+    }));
+    findings.extend(uncalled.iter().filter(|(tensor, _)| new(tensor)).map(|(tensor, found)| {
+        let message = match found.row.need {
+            Need::Where(key) => format!("the architecture {} has this tensor only where {key} is true", arch.name),
+            _ => format!("by the config, layer {} is not one that has this tensor", found.layer),
+        };
+        case.about(Id::TensorUnexpected, tensor, message)
+    }));
+    if case.complete {
+        findings.extend(config_layers(case, present.layers));
         missing(case, arch, present, findings);
     }
 }
 
 /// The config's number of layers is not that of the weights.
 fn config_layers(case: &Case<'_>, present: u64) -> Option<Finding> {
-    let wanted = case.sizes.layers.filter(|&wanted| wanted != present)?;
+    let wanted = case.sizes.layers().filter(|&wanted| wanted != present)?;
     let message = if wanted > present {
         "the config has more layers than the weights"
     } else {
@@ -79,24 +84,29 @@ fn config_layers(case: &Case<'_>, present: u64) -> Option<Finding> {
 }
 
 /// What a model of as many layers as there are needs and has not.
-fn missing(case: &Case<'_>, arch: &'static Arch, present: u64, findings: &mut Vec<Finding>) {
-    // Numbers of layers come from names in files: a gap of a million layers is one finding a row, not millions.
+fn missing(case: &Case<'_>, arch: &'static Arch, present: Counts, findings: &mut Vec<Finding>) {
     let held = to_u64(case.checkpoint.tensors.len());
-    if present > held {
-        let message = "layers are missing between those that are there";
-        findings.push(
-            Finding::new(Id::TensorMissing, message)
-                .needed(format!("layers 0 to {}", present.saturating_sub(1)), format!("{held} tensors in all")),
-        );
+    let said = case.sizes.counts();
+    let counts = Counts {
+        layers: present.layers,
+        vision: if said.vision == 0 { present.vision } else { said.vision },
+        experts: if said.experts == 0 { present.experts } else { said.experts },
+    };
+    // Numbers come from names in files: a gap of a million layers is one finding, not millions.
+    let parts = [("layers", counts.layers), ("layers of the vision tower", counts.vision), ("experts", counts.experts)];
+    let experts = arch.rows.iter().any(Row::per_expert).then(|| counts.layers.saturating_mul(counts.experts));
+    if let Some((what, count)) = parts.into_iter().chain(experts.map(|all| ("experts", all))).find(|part| part.1 > held)
+    {
+        let message = format!("{what} are missing between those that are there");
+        let finding = Finding::new(Id::TensorMissing, message);
+        findings.push(finding.needed(format!("{count} {what}"), format!("{held} tensors in all")));
         return;
     }
-    let heads = |row: &ckpt::archs::Row| {
-        row.need == Need::Head && case.family.is_some_and(|(_, naming)| naming == Naming::Meta)
-    };
-    for expected in arch.expected(present) {
+    let heads = |row: &Row| row.need == Need::Head && case.family.is_some_and(|(_, naming)| naming == Naming::Meta);
+    for expected in arch.expected(counts) {
         // Meta's loaders need the output head also where it is the embedding; of Hugging Face's another rule speaks.
-        let needed = expected.row.need == Need::Always || heads(expected.row);
-        let Some(name) = case.named(expected.row, expected.layer).filter(|_| needed) else { continue };
+        let needed = case.sizes.needs(expected.row, expected.layer) || heads(expected.row);
+        let Some(name) = case.named(&expected).filter(|_| needed) else { continue };
         if case.tensor(&name).is_none() && !case.is_told(&name) {
             let message = format!("the architecture {} needs this tensor, and no file has it", arch.name);
             findings.push(Finding::new(Id::TensorMissing, message).tensor(name));
@@ -113,7 +123,7 @@ fn foreign(case: &Case<'_>, arch: &Arch, unknown: &[&Tensor]) -> Finding {
 }
 
 /// Names outside the table that the config announces.
-fn is_announced(case: &Case<'_>, arch: &Arch, naming: Naming, name: &str) -> bool {
+fn is_announced(case: &Case<'_>, naming: Naming, name: &str) -> bool {
     // `_extra_state` of Megatron's layers is bookkeeping and no weight.
     if name.ends_with("_extra_state") || name.ends_with("rotary_emb.inv_freq") {
         return true;
@@ -123,18 +133,12 @@ fn is_announced(case: &Case<'_>, arch: &Arch, naming: Naming, name: &str) -> boo
     }
     // A classifier's or reward model's own head stands outside the layers.
     let inside = name.contains(".layers.") || name.starts_with("layers.");
-    if !inside && !is_language_model(case) {
-        return true;
-    }
-    // `attention_bias` and `mlp_bias` of transformers' `LlamaConfig`.
-    let weight = name.strip_suffix(".bias").map(|stem| format!("{stem}.weight"));
-    let of = |part: &str, key: &str| name.contains(part) && case.is_set(key);
-    weight.is_some_and(|weight| arch.find(naming, &weight).is_some() || case.find(&weight).is_some())
-        && (of(".self_attn.", "attention_bias") || of(".mlp.", "mlp_bias"))
+    !inside && !is_language_model(case)
 }
 
 /// Whether the config's architecture is one that has an output head over the vocabulary.
 pub(super) fn is_language_model(case: &Case<'_>) -> bool {
     let named = case.setting("architectures").and_then(serde_json::Value::as_array);
-    named.is_none_or(|names| names.iter().filter_map(|name| name.as_str()).any(|name| name.ends_with("ForCausalLM")))
+    let speaks = |name: &str| name.ends_with("ForCausalLM") || name.ends_with("ForConditionalGeneration");
+    named.is_none_or(|names| names.iter().filter_map(|name| name.as_str()).any(speaks))
 }

@@ -1,0 +1,170 @@
+//! The sizes of a model as its config says them, under the keys of either naming scheme.
+
+use serde_json::Value;
+
+use super::{Arch, Counts, Naming, Need, On, Row, Size, llama};
+
+/// The part of a config that speaks of the language model, where a model also sees.
+const TEXT: &str = "text_config";
+
+/// What a config says under a key, of the language model first.
+pub fn setting<'a>(config: &'a Value, key: &str) -> Option<&'a Value> {
+    let said = |config: &'a Value| config.get(key).filter(|value| !value.is_null());
+    config.get(TEXT).and_then(said).or_else(|| said(config))
+}
+
+/// The sizes that shapes are made of. What the config does not say is unknown, and nothing is checked against it.
+#[derive(Debug, Clone)]
+pub struct Sizes<'a> {
+    arch: &'static Arch,
+    naming: Naming,
+    config: Option<&'a Value>,
+}
+
+impl<'a> Sizes<'a> {
+    /// Those of a `config.json` or `params.json`, or none at all.
+    pub fn of(arch: &'static Arch, naming: Naming, config: Option<&'a Value>) -> Sizes<'a> {
+        Sizes { arch, naming, config }
+    }
+
+    /// A positive number of the config, under the first of these keys that has one.
+    fn number(&self, keys: &[&str]) -> Option<u64> {
+        let config = self.config?;
+        let said = keys.iter().find_map(|key| setting(config, key)?.as_u64().filter(|&number| number > 0));
+        said.or_else(|| keys.iter().find_map(|key| self.default(key)))
+    }
+
+    fn default(&self, key: &str) -> Option<u64> {
+        self.arch.defaults.iter().find(|row| row.0 == key).map(|row| row.1)
+    }
+
+    /// A number by its path from the top.
+    fn path(&self, path: &str) -> Option<u64> {
+        let said = self.config?.pointer(&format!("/{path}")).and_then(Value::as_u64);
+        said.or_else(|| self.default(path))
+    }
+
+    /// Whether the config says `true` under a key; `None` without a config.
+    fn says(&self, key: &str) -> Option<bool> {
+        Some(setting(self.config?, key).and_then(Value::as_bool).unwrap_or(false))
+    }
+
+    /// Layers of the language model.
+    pub fn layers(&self) -> Option<u64> {
+        self.number(&["num_hidden_layers", "n_layers"])
+    }
+
+    /// Layers of the vision tower.
+    pub fn vision_layers(&self) -> Option<u64> {
+        self.path("vision_config/num_hidden_layers")
+    }
+
+    /// Experts of a layer.
+    pub fn experts(&self) -> Option<u64> {
+        let own = || self.config?.pointer("/moe/num_experts")?.as_u64();
+        self.number(&["num_local_experts", "num_experts"]).or_else(own)
+    }
+
+    /// Elements of one attention head.
+    pub fn head(&self) -> Option<u64> {
+        let quotient = || self.get(Size::Dim)?.checked_div(self.heads()?);
+        self.number(&["head_dim"]).or_else(quotient).filter(|&head| head > 0)
+    }
+
+    fn heads(&self) -> Option<u64> {
+        self.number(&["num_attention_heads", "n_heads"])
+    }
+
+    fn kv_heads(&self) -> Option<u64> {
+        self.number(&["num_key_value_heads", "n_kv_heads"]).or_else(|| self.heads())
+    }
+
+    /// One size; `None` if the config does not say it.
+    pub fn get(&self, size: Size) -> Option<u64> {
+        match size {
+            // Meta's is -1 where the tokenizer says it: not a positive number, so not said.
+            Size::Vocab => self.number(&["vocab_size"]),
+            Size::Dim => self.number(&["hidden_size", "dim"]),
+            Size::Heads => self.heads()?.checked_mul(self.head()?),
+            Size::KvHeads => self.kv_heads()?.checked_mul(self.head()?),
+            Size::Qkv => self.get(Size::KvHeads)?.checked_mul(2)?.checked_add(self.get(Size::Heads)?),
+            Size::Head => self.head(),
+            Size::HalfHead => self.head()?.checked_div(2),
+            Size::Ffn => {
+                self.number(&["intermediate_size_mlp", "intermediate_size", "hidden_dim"]).or_else(|| self.meta_ffn())
+            }
+            Size::TwiceFfn => self.get(Size::Ffn)?.checked_mul(2),
+            Size::Experts => self.experts(),
+            Size::ExpertFfn => self.number(&["moe_intermediate_size", "intermediate_size", "hidden_dim"]),
+            Size::SharedFfn => self.number(&["shared_expert_intermediate_size", "intermediate_size"]),
+            Size::Patches => {
+                let side =
+                    self.path("vision_config/image_size")?.checked_div(self.path("vision_config/patch_size")?)?;
+                side.checked_mul(side)
+            }
+            Size::Exactly(size) => Some(size),
+            Size::Key(path) => self.path(path),
+        }
+    }
+
+    /// The shape that a row of the family's table has in this model, as far as it is known.
+    pub fn shape(&self, shape: &[Size]) -> Vec<Option<u64>> {
+        shape.iter().map(|&size| self.get(size)).collect()
+    }
+
+    /// Whether a model with this config has a row's tensor in a layer; also true where nothing tells.
+    pub fn has(&self, row: &Row, layer: u64) -> bool {
+        let sparse = || self.is_sparse(layer);
+        let here = match row.on {
+            On::All | On::Vision => true,
+            On::Sparse => sparse(),
+            On::Dense => !sparse() || self.config.is_none(),
+        };
+        here && !matches!(row.need, Need::Where(key) if self.says(key) == Some(false))
+    }
+
+    /// Whether a model with this config cannot be without a row's tensor in a layer. Of the output head others judge.
+    pub fn needs(&self, row: &Row, layer: u64) -> bool {
+        let always = match row.need {
+            Need::Always => true,
+            Need::Where(key) => self.says(key) == Some(true),
+            Need::Head | Need::Derived => false,
+        };
+        let told = self.config.is_some() || matches!(row.on, On::All | On::Vision);
+        always && told && self.has(row, layer)
+    }
+
+    /// Whether a layer has experts (`decoder_sparse_step` and `mlp_only_layers` of Qwen's configs,
+    /// `interleave_moe_layer_step` and `moe_layers` of Llama 4's).
+    fn is_sparse(&self, layer: u64) -> bool {
+        let Some(config) = self.config else { return true };
+        let listed = |key: &str| {
+            let list = setting(config, key)?.as_array().filter(|list| !list.is_empty())?;
+            Some(list.iter().any(|number| number.as_u64() == Some(layer)))
+        };
+        if let Some(listed) = listed("moe_layers") {
+            return listed;
+        }
+        let step = self.number(&["decoder_sparse_step", "interleave_moe_layer_step"]).unwrap_or(1);
+        listed("mlp_only_layers") != Some(true) && layer.saturating_add(1).is_multiple_of(step)
+    }
+
+    /// How many parts the model has, by its config; 0 of what it does not say.
+    pub fn counts(&self) -> Counts {
+        let [layers, vision, experts] =
+            [self.layers(), self.vision_layers(), self.experts()].map(Option::unwrap_or_default);
+        Counts { layers, vision, experts }
+    }
+
+    /// `params.json` says the width of the feed-forward layer by a formula.
+    fn meta_ffn(&self) -> Option<u64> {
+        let params = self.config.filter(|_| self.naming == Naming::Meta)?;
+        // Where it is not said, Meta's `ModelArgs` rounds up to 256.
+        let multiple_of = params.get("multiple_of").map_or(Some(256), Value::as_u64)?;
+        let multiplier = match params.get("ffn_dim_multiplier") {
+            None | Some(Value::Null) => None,
+            Some(multiplier) => Some(multiplier.as_f64()?),
+        };
+        llama::ffn::width(params.get("dim")?.as_u64()?, (multiple_of, multiplier))
+    }
+}

@@ -1,0 +1,89 @@
+//! Of every family's table: that it is what a table must be.
+
+use std::collections::HashSet;
+
+use serde_json::json;
+
+use super::*;
+
+#[test]
+fn no_name_stands_twice_and_every_row_is_found_by_its_names() {
+    for arch in ARCHS {
+        let mut seen = HashSet::new();
+        for row in arch.rows {
+            for naming in [Naming::Meta, Naming::Hf, Naming::Gguf] {
+                let of = Match { row, layer: u64::from(row.per_layer()) * 3, expert: u64::from(row.per_expert()) * 7 };
+                let Some(name) = of.named(naming) else { continue };
+                assert!(seen.insert((format!("{naming:?}"), name.clone())), "{} {name}", arch.name);
+                let found = arch.find(naming, &name).unwrap();
+                assert!(std::ptr::eq(found.row, row), "{} {name}", arch.name);
+                assert_eq!((found.layer, found.expert), (of.layer, of.expert), "{} {name}", arch.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn names_are_taken_for_the_family_that_they_are_of() {
+    for arch in ARCHS {
+        let counts = Counts { layers: 2, vision: 2, experts: 2 };
+        let names: Vec<String> = arch
+            .expected(counts)
+            .filter(|found| found.row.need == Need::Always && found.row.on != On::Dense)
+            .filter_map(|found| found.named(Naming::Hf))
+            .collect();
+        let first = ARCHS.iter().find(|arch| arch.recognises(Naming::Hf, names.iter().map(String::as_str)));
+        // Mistral's names are Llama's.
+        let wanted = if arch.name == "mistral" { "llama" } else { arch.name };
+        assert_eq!(first.map(|arch| arch.name), Some(wanted));
+    }
+}
+
+#[test]
+fn what_is_expected_comes_in_the_order_of_its_places() {
+    for arch in ARCHS {
+        let counts = Counts { layers: 3, vision: 2, experts: 4 };
+        let places: Vec<_> = arch.expected(counts).map(|found| arch.place(&found)).collect();
+        assert!(places.is_sorted() && !places.is_empty(), "{}", arch.name);
+    }
+}
+
+#[test]
+fn layers_with_experts_are_those_that_the_config_says() {
+    let arch = Arch::of_model_type("qwen3_moe").unwrap();
+    let dense = arch.find(Naming::Hf, "model.layers.0.mlp.up_proj.weight").unwrap().row;
+    let sparse = arch.find(Naming::Hf, "model.layers.0.mlp.gate.weight").unwrap().row;
+    let config = json!({"decoder_sparse_step": 2, "mlp_only_layers": [3]});
+    let sizes = Sizes::of(arch, Naming::Hf, Some(&config));
+    let needed = |row: &Row| (0..6).filter(|layer| sizes.needs(row, *layer)).collect::<Vec<u64>>();
+    assert_eq!((needed(dense), needed(sparse)), (vec![0, 2, 3, 4], vec![1, 5]));
+    let unknown = Sizes::of(arch, Naming::Hf, None);
+    assert!(unknown.has(dense, 0) && unknown.has(sparse, 0) && !unknown.needs(sparse, 0));
+}
+
+#[test]
+fn biases_are_there_where_the_config_says_so() {
+    let arch = Arch::of_model_type("llama").unwrap();
+    let bias = arch.find(Naming::Hf, "model.layers.0.self_attn.o_proj.bias").unwrap().row;
+    for (config, has, needs) in [
+        (Some(json!({"attention_bias": true})), true, true),
+        (Some(json!({"attention_bias": false})), false, false),
+        (Some(json!({})), false, false),
+        (None, true, false),
+    ] {
+        let sizes = Sizes::of(arch, Naming::Hf, config.as_ref());
+        assert_eq!((sizes.has(bias, 0), sizes.needs(bias, 0)), (has, needs), "{config:?}");
+    }
+}
+
+#[test]
+fn sizes_come_from_the_text_part_and_from_the_defaults() {
+    let arch = Arch::of_model_type("gemma3").unwrap();
+    let config = json!({"hidden_size": 1, "text_config": {"hidden_size": 2560, "num_hidden_layers": 34},
+        "vision_config": {"image_size": 896, "patch_size": 14}});
+    let sizes = Sizes::of(arch, Naming::Hf, Some(&config));
+    let [dim, heads, kv_heads, patches] =
+        [Size::Dim, Size::Heads, Size::KvHeads, Size::Patches].map(|size| sizes.get(size));
+    assert_eq!((dim, heads, kv_heads, patches), (Some(2560), Some(2048), Some(1024), Some(4096)));
+    assert_eq!(sizes.counts(), Counts { layers: 34, vision: 12, experts: 0 });
+}
