@@ -46,10 +46,10 @@ pub fn main<T: Tool>() -> ExitCode {
 /// Prints something that is no answer.
 fn print(voice: &Voice, text: &str) -> u8 {
     let line = if text.ends_with('\n') { text.to_owned() } else { format!("{text}\n") };
-    match Output::open(None).and_then(|mut output| Ok(output.write(&line)?)) {
+    match Output::open(None).and_then(|mut output| output.write(&line)) {
         Ok(()) => 0,
         Err(error) => {
-            voice.say(Some(Grade::Error), &format!("stdout: {error:#}"));
+            voice.say(Some(Grade::Error), &format!("{error:#}"));
             TROUBLE
         }
     }
@@ -144,7 +144,7 @@ impl<T: Tool> Frame<'_, T> {
             }
             self.worst = self.worst.max(document.status.code());
             let text = self.text(document, answered.is_some())?;
-            output.write(&text).map_err(|error| anyhow::Error::new(error).context("stdout"))?;
+            output.write(&text)?;
         }
         if let Some(code) = self.signals.code() {
             return Ok(code);
@@ -215,7 +215,7 @@ impl<T: Tool> Frame<'_, T> {
             if let Some(format) = self.tool.format() {
                 text.push_str(&if answered { format(self.tool, document) } else { String::new() });
             } else if people && !self.common.json && !self.common.pretty {
-                if answered {
+                if answered || self.tool.tells(document) {
                     text.push_str(if self.written > 1 { "\n" } else { "" });
                     text.push_str(self.tool.report(document, self.style).trim_end_matches('\n'));
                     text.push('\n');

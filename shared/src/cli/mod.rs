@@ -111,8 +111,14 @@ pub trait Tool: clap::Args {
     /// `error` its id and place, a [`Refusal`] its help; [`Stopped`](crate::facts::Stopped) ends the run.
     fn run(&self, document: &mut Document, context: &Context) -> anyhow::Result<Status>;
 
-    /// The report for people, several lines; the frame sees to the line feed at its end. Not called where `run` failed.
+    /// The report for people, several lines; the frame sees to the line feed at its end. Where `run` failed it is
+    /// called only if [`Tool::tells`] says that it has something to tell.
     fn report(&self, document: &Document, style: Style) -> String;
+
+    /// Whether a document that `run` failed on says enough for a report of its own.
+    fn tells(&self, _document: &Document) -> bool {
+        false
+    }
 
     /// Text that stands for the document on stdout, where the tool was asked for another format. Not called where
     /// `run` failed; then nothing stands for the document.

@@ -36,8 +36,8 @@ impl Output {
         Ok(Output { sink, closed: false })
     }
 
-    /// Writes one answer and hands it on at once, so that the next tool can begin.
-    pub(super) fn write(&mut self, text: &str) -> io::Result<()> {
+    /// Writes one answer and hands it on at once, so that the next tool can begin. An error names where it went.
+    pub(super) fn write(&mut self, text: &str) -> anyhow::Result<()> {
         if self.closed || text.is_empty() {
             return Ok(());
         }
@@ -55,7 +55,11 @@ impl Output {
             }
             Err(error) => {
                 self.closed = true;
-                Err(error)
+                let place = match &self.sink {
+                    Sink::Stdout => "stdout".to_owned(),
+                    Sink::File { path, .. } => path.display().to_string(),
+                };
+                Err(anyhow::Error::new(error).context(place))
             }
             Ok(()) => Ok(()),
         }

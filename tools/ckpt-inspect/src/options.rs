@@ -67,6 +67,11 @@ impl Tool for Options {
     fn report(&self, document: &Document, style: Style) -> String {
         report::of(document, style)
     }
+
+    /// Headers of a damaged checkpoint still say much.
+    fn tells(&self, document: &Document) -> bool {
+        document.inspect.as_ref().is_some_and(|section| section.own().is_some())
+    }
 }
 
 impl Options {

@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 
-use super::{Job, Kind};
+use super::{Job, Kind, small};
 use crate::carry;
 use crate::cut::{cut, index};
 use crate::draft::{Draft, Form, Weights};
@@ -40,6 +40,7 @@ pub(super) fn draft(job: &Job<'_>) -> Result<Draft> {
             draft.make(&format!("{stem}.{ending}.index.json"), index);
         }
         carry::files(job.checkpoint, &mut draft);
+        small::retype(job, &mut draft);
     }
     carry::objects(job.checkpoint, &mut draft);
     Ok(draft)

@@ -161,7 +161,8 @@ pub(super) fn retemplate(job: &Job<'_>, draft: &mut Draft) -> Result<()> {
 /// have.
 pub(super) fn retype(job: &Job<'_>, draft: &mut Draft) {
     let dtype = job.options.dtype.or(job.options.dequantize);
-    let (Some(dtype), Some(config)) = (dtype, &job.checkpoint.config) else { return };
+    let config = job.checkpoint.config.as_ref().filter(|config| config.name == "config.json");
+    let (Some(dtype), Some(config)) = (dtype, config) else { return };
     let mut value = config.value.clone();
     let Some(fields) = value.as_object_mut() else { return };
     if job.options.dequantize.is_some() {
@@ -174,7 +175,21 @@ pub(super) fn retype(job: &Job<'_>, draft: &mut Draft) {
     }
     let key = if fields.contains_key("dtype") { "dtype" } else { "torch_dtype" };
     fields.insert(key.to_owned(), dtype.torch().into());
+    retype_parts(fields, dtype);
     draft.make("config.json", metadata::text(&value));
+}
+
+/// Tells the parts of a model of several (`text_config`, `vision_config`) the dtype too, where they said one.
+fn retype_parts(fields: &mut serde_json::Map<String, Value>, dtype: Dtype) {
+    for (name, part) in fields.iter_mut().filter(|(name, _)| name.ends_with("_config")) {
+        let Some(part) = part.as_object_mut().filter(|_| name != "quantization_config") else { continue };
+        for key in ["dtype", "torch_dtype"] {
+            if let Some(said) = part.get_mut(key).filter(|said| said.is_string()) {
+                *said = dtype.torch().into();
+            }
+        }
+        retype_parts(part, dtype);
+    }
 }
 
 /// Files that say how weights are quantised, beside a config that may not: GPTQ's, AWQ's and ModelOpt's.
