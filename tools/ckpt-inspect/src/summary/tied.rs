@@ -18,7 +18,7 @@ const EMBEDDINGS: &[&str] =
     &["embed_tokens.weight", "tok_embeddings.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight"];
 
 /// Endings of the head's name likewise.
-const HEADS: &[&str] = &["lm_head.weight", "embed_out.weight"];
+const HEADS: &[&str] = &["lm_head.weight", "embed_out.weight", "output_layer.weight"];
 
 /// The embedding, and the head if it is stored.
 #[derive(Debug, Clone, Copy)]
