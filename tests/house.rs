@@ -19,6 +19,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("layouts", 3),
     ("plan", 4),
     ("canonical", 4),
+    ("adapters", 4),
     ("manifests", 4),
     ("quantized", 4),
     ("document", 5),

@@ -4,6 +4,7 @@ import argparse
 import pathlib
 import shutil
 
+import adapter_files
 import dcp_files
 import gguf_files
 import hf_files
@@ -22,6 +23,7 @@ PARTS = {
     "tiny-llama3": llama.make_llama3,
     "tiny-llama2": llama.make_llama2,
     "hf-tiny": hf_files.make,
+    "adapters": adapter_files.make,
     "torch": torch_files.make,
     "training": training_files.make,
     "safetensors": safetensors_files.make,

@@ -3,7 +3,7 @@
 //!
 //! Modules stand on floors, and each uses only floors below its own (a test holds that); `shared/README.md` is
 //! the map. 0 [`facts`] · 1 [`bytes`] · 2 [`formats`], [`archs`], [`tokenizers`], [`digests`] · 3 [`layouts`] ·
-//! 4 [`plan`], [`canonical`], [`quantized`], [`manifests`] · 5 [`document`], [`cli`].
+//! 4 [`plan`], [`canonical`], [`adapters`], [`quantized`], [`manifests`] · 5 [`document`], [`cli`].
 
 #![cfg_attr(
     test,
@@ -21,6 +21,7 @@
     )
 )]
 
+pub mod adapters;
 pub mod archs;
 pub mod bytes;
 pub mod canonical;

@@ -121,6 +121,7 @@ struct Inspect {
     files: Vec<File>,
     #[serde(deserialize_with = "null")]
     config: Option<Config>,
+    adapter: Option<Adapter>,
     #[serde(deserialize_with = "null")]
     tokenizer: Option<Tokenizer>,
     #[serde(deserialize_with = "null")]
@@ -219,6 +220,24 @@ struct Config {
     dtype: Option<String>,
     #[serde(deserialize_with = "null")]
     quantization: Option<Value>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Adapter {
+    kind: String,
+    names: String,
+    #[serde(deserialize_with = "null")]
+    rank: Option<u64>,
+    #[serde(deserialize_with = "null")]
+    alpha: Option<f64>,
+    rslora: bool,
+    modules: u64,
+    targets: Vec<String>,
+    #[serde(deserialize_with = "null")]
+    base: Option<String>,
+    #[serde(deserialize_with = "null")]
+    config: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -35,6 +35,9 @@ pub struct Inspect {
     pub files: Vec<File>,
     /// The model's configuration.
     pub config: Option<Config>,
+    /// What an adapter changes, if this is one; `config` is then its base's, if that lies beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<Adapter>,
     /// The tokenizer beside the weights.
     pub tokenizer: Option<Tokenizer>,
     /// Training state beside or among the weights.
@@ -165,6 +168,29 @@ pub struct Config {
     pub dtype: Option<String>,
     /// The quantisation it announces, as the file has it.
     pub quantization: Option<Value>,
+}
+
+/// An adapter: small matrices that change those of a base model.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Adapter {
+    /// `lora`, `dora`, or PEFT's word for another kind.
+    pub kind: String,
+    /// Whose names its tensors have: `peft`, `torchtune` or `meta`.
+    pub names: String,
+    /// The rank of most pairs.
+    pub rank: Option<u64>,
+    /// What the product is scaled by, over the rank; null if nothing tells.
+    pub alpha: Option<f64>,
+    /// Scaled over the root of the rank instead (rsLoRA).
+    pub rslora: bool,
+    /// Modules that it changes.
+    pub modules: u64,
+    /// The last parts of their names, in Hugging Face's scheme, sorted.
+    pub targets: Vec<String>,
+    /// The base model that its config names.
+    pub base: Option<String>,
+    /// Its config, relative to the document's path.
+    pub config: Option<String>,
 }
 
 /// The tokenizer beside the weights.

@@ -23,8 +23,8 @@ pub use convert::{Convert, Inferred, PlannedFile, PlannedTensor, Source, Written
 pub use escape::{escape, escape_bytes};
 pub use hash::{Audit, Check, FileDigest, Hash, Shared, TensorDigest};
 pub use inspect::{
-    Changed, Config, ConfigChange, Diff, DtypeSum, Family, File, Geometry, Inspect, Shard, Tensor, Tied, Tokenizer,
-    Training, TreeNode, YesNo,
+    Adapter, Changed, Config, ConfigChange, Diff, DtypeSum, Family, File, Geometry, Inspect, Shard, Tensor, Tied,
+    Tokenizer, Training, TreeNode, YesNo,
 };
 pub use record::{Counts, ErrorRecord, FindingRecord, Grade};
 pub use schema::schema;

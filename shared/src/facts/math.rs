@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::lowrank::LowRank;
 use super::recipe::{Recipe, elements};
 use super::{Dtype, Finding, Id};
 
@@ -55,6 +56,8 @@ pub enum Math {
         /// The second.
         right: Arc<Recipe>,
     },
+    /// A matrix with an adapter merged into it.
+    Merge(LowRank),
 }
 
 /// How numbers of a few bits are packed: in the order of their places, the lowest bits of an element first, without
@@ -124,6 +127,7 @@ impl Math {
             Self::Numbers { of, .. } | Self::Fields { of, .. } | Self::Spread { of, .. } => vec![of],
             Self::Pick { of, table: other } | Self::Take { of, index: other } => vec![of, other],
             Self::With { left, right, .. } => vec![left, right],
+            Self::Merge(LowRank { base, a, b, magnitude, .. }) => [base, b, a].into_iter().chain(magnitude).collect(),
         }
     }
 
@@ -133,6 +137,7 @@ impl Math {
             Self::Numbers { of, .. } | Self::Fields { of, .. } | Self::Spread { of, .. } => vec![of],
             Self::Pick { of, table: other } | Self::Take { of, index: other } => vec![of, other],
             Self::With { left, right, .. } => vec![left, right],
+            Self::Merge(LowRank { base, a, b, magnitude, .. }) => [base, b, a].into_iter().chain(magnitude).collect(),
         }
     }
 
@@ -172,6 +177,7 @@ impl Math {
                     && of.dtype.item_bytes().is_some()
                     && made.shape == [rows, columns]
             }
+            Self::Merge(low) => low.makes(made),
             Self::With { left, right, .. } => {
                 let same = |one: &Recipe| one.dtype == made.dtype && one.shape == made.shape;
                 matches!(made.dtype, Dtype::F32 | Dtype::F16 | Dtype::Bf16) && same(left) && same(right)
@@ -188,6 +194,7 @@ impl Math {
             Self::Pick { .. } => "pick",
             Self::Spread { .. } => "spread",
             Self::Take { .. } => "take",
+            Self::Merge(_) => "merge",
             Self::With { how: Arithmetic::Plus, .. } => "plus",
             Self::With { how: Arithmetic::Minus, .. } => "minus",
             Self::With { how: Arithmetic::Times, .. } => "times",

@@ -5,6 +5,7 @@ pub mod dtype;
 pub mod finding;
 pub mod json;
 pub mod limits;
+pub mod lowrank;
 pub mod math;
 pub mod progress;
 pub mod recipe;

@@ -160,6 +160,13 @@ rules! {
     TiedHeadMissing       "tied-head-missing"       Error   Structure "the output head is missing though the config says it is not tied";
     TiedHeadStored        "tied-head-stored"        Note    Structure "the output head is stored though the config says it is tied";
     TiedDiffers           "tied-differs"            Error   Deep      "the output head differs from the embedding though the config says it is tied";
+    // Adapters.
+    AdapterConfig         "adapter-config"          Error   Structure "an adapter's config is missing, or does not say what its loader needs";
+    AdapterAlpha          "adapter-alpha"           Warning Structure "nothing tells the alpha that an adapter's product is scaled by";
+    AdapterPair           "adapter-pair"            Error   Structure "an adapter has half of what changes a module";
+    AdapterRank           "adapter-rank"            Error   Structure "an adapter's matrices are of another rank than their other half, or than the config says";
+    AdapterTargets        "adapter-targets"         Error   Structure "an adapter's config and its weights do not speak of the same modules";
+    AdapterBase           "adapter-base"            Error   Structure "an adapter does not fit the base model";
     TokenizerMissing      "tokenizer-missing"       Warning Structure "there is no tokenizer beside the weights";
     TokenizerInvalid      "tokenizer-invalid"       Error   Structure "a tokenizer file cannot be read";
     TokenizerNotMeta      "tokenizer-not-meta"      Warning Structure "Meta's form cannot express the tokenizer; it is carried as it is";

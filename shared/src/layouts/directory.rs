@@ -1,6 +1,6 @@
 //! One file, with its other parts if it is one of a split GGUF; or a directory of none of the known kinds that holds weight files on top.
 
-use super::{Checkpoint, Family, gguf, names, shards, wrapped};
+use super::{Checkpoint, Family, adapter, gguf, names, shards, wrapped};
 use crate::archs::{ARCHS, Naming};
 use crate::facts::FileId;
 
@@ -18,6 +18,7 @@ pub(super) fn read_file(mut checkpoint: Checkpoint, jobs: usize) -> Checkpoint {
         checkpoint.config = checkpoint.json("params.json");
     }
     gguf::complete(&mut checkpoint);
+    adapter::beside(&mut checkpoint);
     checkpoint
 }
 

@@ -74,6 +74,7 @@ fn also(checkpoint: &Checkpoint) -> Vec<String> {
     if ranks("") {
         also.push("meta at ./".to_owned());
     }
+    also.extend(super::adapter::also(checkpoint));
     also
 }
 

@@ -34,6 +34,7 @@ pub(super) fn read(mut checkpoint: Checkpoint, jobs: usize) -> Checkpoint {
     }
     checkpoint.family = family(&checkpoint);
     missing_ranks(&mut checkpoint, files.len());
+    checkpoint.also.extend(super::adapter::also(&checkpoint));
     checkpoint
 }
 

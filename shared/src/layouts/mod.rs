@@ -1,5 +1,6 @@
 //! A path on disk to a checkpoint: which files there are, which tensors they hold together, what stands beside them.
 
+mod adapter;
 mod chunks;
 mod dcp;
 mod deepspeed;
@@ -29,6 +30,7 @@ use crate::bytes::{FileSource, Pool, ReadAt};
 use crate::facts::{FileId, Finding, Id, Recipe, Severity, Tensor};
 use crate::formats::{self, Format, Object};
 
+pub use adapter::{CONFIG as ADAPTER_CONFIG, is_adapter};
 pub use tree::Entry;
 
 /// How a checkpoint's files lie.
@@ -44,6 +46,8 @@ pub enum Layout {
     DeepSpeed,
     /// Megatron-LM: a folder a model-parallel rank with `model_optim_rng.pt`.
     Megatron,
+    /// An adapter: PEFT's `adapter_model.safetensors` with its config, or the file of torchtune and llama-stack.
+    Adapter,
     /// One file.
     File,
     /// Any other directory with weight files on top.
@@ -59,6 +63,7 @@ const ROWS: &[Row] = &[
     (Layout::Dcp, "dcp"),
     (Layout::DeepSpeed, "deepspeed"),
     (Layout::Megatron, "megatron"),
+    (Layout::Adapter, "adapter"),
     (Layout::File, "file"),
     (Layout::Directory, "directory"),
 ];
@@ -163,7 +168,9 @@ pub struct Checkpoint {
     pub replicas: Vec<Replica>,
     /// The family, if it is a known one.
     pub family: Option<Family>,
-    /// `config.json` or `params.json`.
+    /// `adapter_config.json`, if this is an adapter.
+    pub adapter: Option<Json>,
+    /// `config.json` or `params.json`; beside an adapter, that of its base.
     pub config: Option<Json>,
     /// The index of the shards.
     pub index: Option<Json>,
@@ -186,6 +193,7 @@ impl Checkpoint {
             tensors: Vec::new(),
             replicas: Vec::new(),
             family: None,
+            adapter: None,
             config: None,
             index: None,
             weights: PathBuf::new(),
@@ -335,6 +343,7 @@ pub fn open_weights(path: &Path, from: Option<Layout>, weights: Weights, jobs: u
             Layout::Dcp => dcp::read(checkpoint, jobs),
             Layout::DeepSpeed => deepspeed::read(checkpoint, weights, jobs),
             Layout::Megatron => megatron::read(checkpoint, jobs),
+            Layout::Adapter => adapter::read(checkpoint, jobs),
             Layout::File | Layout::Directory => directory::read(checkpoint, jobs),
         }
     } else {

@@ -1,7 +1,7 @@
 //! What file names say: which layout a folder has, which rank or shard a file is.
 
 use super::tree::Entry;
-use super::{Layout, dcp, deepspeed, megatron, training};
+use super::{Layout, adapter, dcp, deepspeed, megatron, training};
 
 /// Endings of files that hold weights in one framework or another.
 const WEIGHTS: &[&str] = &[
@@ -24,9 +24,7 @@ const WEIGHTS: &[&str] = &[
 /// Whether a file on top of a checkpoint should hold weights.
 pub fn is_weights(name: &str) -> bool {
     let own = name.rsplit('/').next().unwrap_or(name);
-    WEIGHTS.iter().any(|ending| own.ends_with(ending))
-        && training::file_part(own).is_none()
-        && !own.starts_with("adapter_model")
+    WEIGHTS.iter().any(|ending| own.ends_with(ending)) && training::file_part(own).is_none() && !adapter::is_one(own)
 }
 
 /// The rank of a `consolidated.NN.pth` or the lone `consolidated.pth`, which is rank 0.
@@ -69,6 +67,11 @@ pub fn is_hf_weights(name: &str) -> bool {
     })
 }
 
+/// Whether a file holds the weights of an adapter, by its own name.
+pub fn is_adapter(name: &str) -> bool {
+    adapter::is_one(name)
+}
+
 /// Whether a file on top is a trainer's note to itself about how its files lie, of no use beside other weights.
 pub fn is_bookkeeping(name: &str) -> bool {
     dcp::belongs(name) || deepspeed::NOTES.contains(&name)
@@ -77,6 +80,7 @@ pub fn is_bookkeeping(name: &str) -> bool {
 /// The layout of a folder with these files (PROTOCOL §1).
 pub(super) fn layout_of(entries: &[Entry]) -> Layout {
     let has = |test: &dyn Fn(&str) -> bool| entries.iter().any(|entry| test(&entry.name));
+    let is_on_top = |name: &str| !name.contains('/') && is_weights(name);
     if has(&is_hf_weights) {
         Layout::Hf
     } else if has(&|name| meta_rank(name.strip_prefix("original/").unwrap_or(name)).is_some()) {
@@ -87,6 +91,8 @@ pub(super) fn layout_of(entries: &[Entry]) -> Layout {
         Layout::DeepSpeed
     } else if megatron::folder(entries).is_some() {
         Layout::Megatron
+    } else if adapter::find(entries).is_some() || (has(&|name| name == adapter::CONFIG) && !has(&is_on_top)) {
+        Layout::Adapter
     } else {
         Layout::Directory
     }

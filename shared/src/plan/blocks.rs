@@ -1,6 +1,6 @@
 //! Cuts a value into row-major contiguous blocks of a bounded size.
 
-use crate::facts::{Op, Recipe};
+use crate::facts::{Math, Op, Recipe};
 
 /// Bytes a block has at the most, unless one row of a rotary head needs more. Two workers hold two blocks and as
 /// much scratch, which keeps a conversion well below 100 MB.
@@ -105,6 +105,7 @@ impl Blocks {
 fn granule(recipe: &Recipe) -> u64 {
     match &recipe.op {
         Op::Rows { head_dim, .. } => (*head_dim).max(1),
+        Op::Math(Math::Merge(low)) => granule(&low.base),
         Op::Cast(of) | Op::ByteSwap(of) | Op::Neg(of) | Op::Conj(of) => granule(of),
         _ => 1,
     }

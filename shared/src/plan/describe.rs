@@ -51,6 +51,7 @@ fn how(math: &Math) -> String {
             format!(", {bits} bits along {axis}, {order:?}, +{more} -{less}")
         }
         Math::Spread { by, .. } => format!(", {by:?}"),
+        Math::Merge(low) => format!(", scaled by {} as {} does", low.scale.value(), low.math.name()),
         Math::Pick { .. } | Math::Take { .. } | Math::With { .. } => String::new(),
     }
 }

@@ -14,6 +14,7 @@ use half::{bf16, f16};
 
 use super::decode::{Number, Visit, decoder};
 use super::gather::packed;
+use super::lowrank;
 use crate::bytes::{to_u64, to_usize};
 use crate::facts::math::{Arithmetic, Packing};
 use crate::facts::{Dtype, Finding, Id, Math, Recipe};
@@ -54,6 +55,7 @@ pub(super) fn make(
         }
         Math::Spread { of, by } => spread(fetch, of, by, start, size, out),
         Math::Take { of, index } => take(fetch, of, index, start, size, out),
+        Math::Merge(low) => lowrank::merge(fetch, low, dtype, start, size, out),
         Math::With { how, left, right } => {
             fetch(left, start, size, out)?;
             let right = boxed(fetch, right, start, size)?;

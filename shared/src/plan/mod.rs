@@ -12,6 +12,7 @@ mod dequant;
 pub mod describe;
 pub mod digest;
 mod gather;
+mod lowrank;
 mod math;
 pub mod read;
 pub mod scan;

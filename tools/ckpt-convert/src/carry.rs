@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use ckpt::canonical::{self, Table};
 use ckpt::formats::Format;
-use ckpt::layouts::{Checkpoint, Layout, names, training};
+use ckpt::layouts::{ADAPTER_CONFIG, Checkpoint, Layout, names, training};
 use serde_json::Value;
 
 use crate::draft::{Content, Draft};
@@ -38,6 +38,10 @@ pub(crate) fn files(checkpoint: &Checkpoint, draft: &mut Draft) {
         {
             continue;
         }
+        if names::is_adapter(own) || own == ADAPTER_CONFIG {
+            draft.lost.push(format!("{own}: an adapter beside the model"));
+            continue;
+        }
         if names::is_weights(own) {
             draft.lost.push(format!("{own}: weights that are not part of this model"));
             continue;
@@ -57,6 +61,32 @@ pub(crate) fn files(checkpoint: &Checkpoint, draft: &mut Draft) {
         // The hub's copy of Meta's files is another checkpoint, not a part of this one.
         let what = if folder == "original" { "another layout of the same model" } else { "a folder" };
         draft.lost.push(format!("{folder}/: {what} beside the weights"));
+    }
+}
+
+/// Carries texts about an adapter, and the tokenizer that PEFT's trainers save beside it; the rest of a save is its base's or
+/// the training's, and is listed as lost.
+pub(crate) fn of_adapter(checkpoint: &Checkpoint, draft: &mut Draft) {
+    if checkpoint.layout == Layout::File {
+        return;
+    }
+    let folder = checkpoint.weights.to_string_lossy();
+    let prefix = if folder.is_empty() { String::new() } else { format!("{folder}/") };
+    for entry in &checkpoint.files {
+        let own = entry.name.strip_prefix(prefix.as_str()).filter(|own| !own.contains('/'));
+        let is_read = checkpoint.shards.iter().any(|shard| shard.name == entry.name);
+        let is_config = checkpoint.adapter.as_ref().is_some_and(|config| config.name == entry.name);
+        let goes = |own: &str| {
+            let stem = own.split('.').next().unwrap_or(own);
+            TEXTS.contains(&stem)
+                || own.starts_with("tokenizer")
+                || (SETTINGS.contains(&own) && own != "generation_config.json")
+        };
+        match own {
+            _ if is_read || is_config => {}
+            Some(own) if goes(own) => drop(draft.files.insert(own.to_owned(), Content::Copied(entry.path.clone()))),
+            _ => draft.lost.push(format!("{}: no part of the adapter", entry.name)),
+        }
     }
 }
 

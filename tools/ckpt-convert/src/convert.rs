@@ -101,7 +101,9 @@ fn open(options: &Options, path: &Path, context: &Context) -> Result<(Checkpoint
         return Err(damage.clone().into());
     }
     let wanted = options.selection();
-    checkpoint.tensors.retain(|tensor| wanted.admits(&tensor.name));
+    // An adapter is held against the whole base, whatever of it is wanted.
+    let merges = options.merge_adapter.is_some();
+    checkpoint.tensors.retain(|tensor| merges || wanted.admits(&tensor.name));
     checkpoint.replicas.retain(|replica| wanted.admits(&replica.tensor));
     if let Some(dtype) = options.dequantize {
         let config = checkpoint.config.as_ref().map(|config| &config.value);
@@ -123,12 +125,16 @@ fn open(options: &Options, path: &Path, context: &Context) -> Result<(Checkpoint
         let plain = ckpt::quantized::dequantized(&checkpoint.tensors, config, &look)?;
         checkpoint.tensors = plain.into_iter().map(|tensor| cast::unpacked(tensor, dtype)).collect();
     }
-    if checkpoint.tensors.is_empty() {
-        return refuse("no tensor is left to convert", "look at the names with `ckpt-inspect --tensors`");
-    }
     // A plain container keeps the names as they are.
     let plain = matches!(options.kind(), Kind::Safetensors | Kind::Torch);
     let outside = if plain { Vec::new() } else { ckpt::canonical::unwrap(&mut checkpoint) };
+    if let Some(adapter) = &options.merge_adapter {
+        crate::merge::merge(options, &mut checkpoint, adapter, context)?;
+        checkpoint.tensors.retain(|tensor| wanted.admits(&tensor.name));
+    }
+    if checkpoint.tensors.is_empty() {
+        return refuse("no tensor is left to convert", "look at the names with `ckpt-inspect --tensors`");
+    }
     Ok((checkpoint, outside))
 }
 

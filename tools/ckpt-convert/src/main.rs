@@ -6,6 +6,7 @@ mod convert;
 mod cut;
 mod draft;
 mod kinds;
+mod merge;
 mod metadata;
 mod options;
 mod report;

@@ -6,6 +6,7 @@ use ckpt::archs::llama::infer::ASSUMABLE;
 use ckpt::cli::{self, Context, Example, Glob, KeyValue, Selection, Size, Style, Tool, Usage};
 use ckpt::document::{Document, Status};
 use ckpt::facts::Dtype;
+use ckpt::facts::lowrank::MergeMath;
 use clap::{Args, ValueEnum};
 
 use crate::kinds::Kind;
@@ -20,6 +21,25 @@ pub(crate) enum Link {
     Sym,
     /// A copy
     Copy,
+}
+
+/// Whose arithmetic a merge has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Math {
+    /// `merge_and_unload` of PEFT
+    Peft,
+    /// `get_merged_lora_ckpt` of torchtune
+    Torchtune,
+}
+
+impl Math {
+    /// As recipes have it.
+    pub(crate) fn math(self) -> MergeMath {
+        match self {
+            Math::Peft => MergeMath::Peft,
+            Math::Torchtune => MergeMath::Torchtune,
+        }
+    }
 }
 
 /// Options of this tool alone.
@@ -83,6 +103,22 @@ pub(crate) struct Options {
     #[arg(long, value_enum, default_value = "hard", value_name = "HOW", help_heading = "Weights")]
     pub(crate) link: Link,
 
+    /// Merge an adapter (LoRA, rsLoRA, DoRA) of PEFT or torchtune into the weights
+    #[arg(long, value_name = "ADAPTER", help_heading = "Adapters", conflicts_with = "in_place")]
+    pub(crate) merge_adapter: Option<PathBuf>,
+
+    /// The arithmetic of the merge, to the bit: peft rounds once, torchtune after every step
+    #[arg(long, value_enum, value_name = "LIBRARY", default_value = "peft", help_heading = "Adapters")]
+    pub(crate) merge_math: Math,
+
+    /// The alpha of an adapter whose files do not tell it, or another one
+    #[arg(long, value_name = "N", value_parser = alpha, help_heading = "Adapters")]
+    pub(crate) alpha: Option<f64>,
+
+    /// The base model of an adapter, a path or a name on the hub: named in its config; a path is also looked into
+    #[arg(long, value_name = "MODEL", help_heading = "Adapters")]
+    pub(crate) base: Option<PathBuf>,
+
     /// Read everything written again and compare it with the source, value by value
     #[arg(long, help_heading = "Weights")]
     pub(crate) verify: bool,
@@ -114,6 +150,12 @@ fn dtype(text: &str) -> Result<Dtype, String> {
     found.filter(castable).ok_or_else(|| "expected one of F32, F16, BF16, F64".to_owned())
 }
 
+/// A number that can be an alpha.
+fn alpha(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if number.is_finite() { Ok(number) } else { Err("not a finite number".to_owned()) }
+}
+
 impl Options {
     /// The kind; clap has made sure of it.
     pub(crate) fn kind(&self) -> Kind {
@@ -123,12 +165,17 @@ impl Options {
     /// Says no to options that the kind has no use for, before any work.
     fn fits_kind(&self) -> anyhow::Result<()> {
         let kind = self.kind();
-        let given: [(&str, bool, &[Kind]); 6] = [
+        let merges = self.merge_adapter.is_some();
+        let models = &[Kind::Hf, Kind::Meta, Kind::Gguf, Kind::Safetensors, Kind::Torch];
+        let given: [(&str, bool, &[Kind]); 9] = [
             ("--in-place", self.in_place, &[Kind::Hf, Kind::Meta]),
             ("--mp", self.mp.is_some(), &[Kind::Meta]),
             ("--gguf-type", self.gguf_type.is_some(), &[Kind::Gguf]),
             ("--chat-template", self.chat_template.is_some(), &[Kind::Hf, Kind::Hub, Kind::Gguf]),
             ("--match-release", self.match_release.is_some(), &[Kind::Hf, Kind::Hub]),
+            ("--merge-adapter", merges, models),
+            ("--base", self.base.is_some(), &[Kind::Peft, Kind::Torchtune]),
+            ("--alpha", self.alpha.is_some() && !merges, &[Kind::Peft, Kind::Torchtune]),
             ("--assume", !self.assume.is_empty(), &[Kind::Hf, Kind::Hub, Kind::Meta, Kind::Gguf]),
         ];
         if let Some((option, _, kinds)) = given.iter().find(|(_, given, kinds)| *given && !kinds.contains(&kind)) {

@@ -45,8 +45,8 @@ pub(crate) fn one_file(target: &Path, kind: Kind, several: bool) -> Result<Optio
         return Ok(None);
     }
     let fits = match kind {
-        Kind::Hf | Kind::Safetensors => ending == "safetensors",
-        Kind::Torch => ["pth", "pt", "bin", "ckpt"].contains(&ending),
+        Kind::Hf | Kind::Safetensors | Kind::Peft => ending == "safetensors",
+        Kind::Torch | Kind::Torchtune => ["pth", "pt", "bin", "ckpt"].contains(&ending),
         Kind::Gguf => ending == "gguf",
         Kind::Meta | Kind::Hub => false,
     };
@@ -57,8 +57,8 @@ pub(crate) fn one_file(target: &Path, kind: Kind, several: bool) -> Result<Optio
         return Ok(None);
     }
     let made = match kind {
-        Kind::Hf | Kind::Safetensors => "a directory or a .safetensors file",
-        Kind::Torch => "a directory or a .pth, .pt, .bin or .ckpt file",
+        Kind::Hf | Kind::Safetensors | Kind::Peft => "a directory or a .safetensors file",
+        Kind::Torch | Kind::Torchtune => "a directory or a .pth, .pt, .bin or .ckpt file",
         Kind::Gguf => "a directory or a .gguf file",
         Kind::Meta | Kind::Hub => "a directory",
     };

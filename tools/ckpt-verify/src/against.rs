@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use ckpt::adapters;
 use ckpt::bytes::work;
 use ckpt::canonical::{self, Table};
 use ckpt::cli::{self, Context};
@@ -12,6 +13,9 @@ use ckpt::facts::{Finding, Id, Progress, Recipe, Tensor};
 use ckpt::layouts::{self, Checkpoint};
 use ckpt::plan::compare::{self, Distance};
 use ckpt::plan::read::Reader;
+
+use crate::case::Case;
+use crate::rules::adapters::on_base;
 
 /// What a comparison told.
 #[derive(Debug, Default)]
@@ -34,6 +38,10 @@ pub(crate) fn check(mut ours: Checkpoint, other: &Path, tolerance: Option<f64>, 
             return Err(anyhow::Error::new(damage.clone()).context(shown.to_string()));
         }
         context.say(&format!("{shown} is damaged itself, and only what can be read of it is compared: {damage}"));
+    }
+    if adapters::of(&ours).is_some() && adapters::of(&theirs).is_none() {
+        let findings = on_base(&Case::new(&ours), &theirs);
+        return Ok(Told { findings, compared: None });
     }
     // A table refuses damage; here it has been told, or counts for nothing.
     ours.findings.clear();

@@ -13,11 +13,11 @@ use ckpt::layouts::training::run::{Run, Step};
 
 use crate::case::Case;
 use crate::options::Options;
-use crate::{against, deep, expect, manifest, newest, rules};
+use crate::{against, base, deep, expect, manifest, newest, rules};
 
 /// Looks at the command line.
 pub(crate) fn prepare(options: &Options) -> Result<()> {
-    if let Some(other) = &options.against {
+    for other in options.against.iter().chain(&options.base) {
         std::fs::metadata(other).map_err(|error| anyhow::Error::new(error).context(other.display().to_string()))?;
     }
     options.manifest.as_deref().map_or(Ok(()), manifest::prepare)
@@ -131,6 +131,9 @@ pub(crate) fn one(options: &Options, document: &mut Document, context: &Context)
         findings.extend(manifest::check(&mut checkpoint, file, context)?);
     }
     let could_not_tell = could_not_tell.or_else(|| checkpoint.unchanged().err());
+    if let (Some(base), None) = (&options.base, &could_not_tell) {
+        findings.extend(base::check(&Case::new(&checkpoint), base, context)?);
+    }
     if let (Some(other), None) = (&options.against, &could_not_tell) {
         let told = against::check(checkpoint, other, options.tolerance, context)?;
         findings.extend(told.findings);

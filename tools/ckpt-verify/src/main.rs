@@ -1,6 +1,7 @@
 //! ckpt-verify: may I train from this checkpoint, ship it, keep it?
 
 mod against;
+mod base;
 mod case;
 mod check;
 mod deep;

@@ -32,6 +32,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "OTHER", help_heading = "Checks")]
     pub(crate) against: Option<PathBuf>,
 
+    /// For an adapter: the model that it belongs on; every module and shape is looked up there
+    #[arg(long, value_name = "MODEL", help_heading = "Checks")]
+    pub(crate) base: Option<PathBuf>,
+
     /// With --against: values may differ by X times the larger of 1 and their magnitude, and be of other dtypes
     #[arg(long, value_name = "X", requires = "against", value_parser = tolerance, help_heading = "Checks")]
     pub(crate) tolerance: Option<f64>,

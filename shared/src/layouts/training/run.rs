@@ -122,7 +122,7 @@ fn folder_of(run: &mut Run, name: &str, path: PathBuf) {
 fn file_of(run: &mut Run, name: &str, path: PathBuf) {
     let is_index = names::is_hf_weights(name) || name == "model_index.json";
     if !names::is_weights(name) || file_part(name).is_some() {
-        run.is_checkpoint |= is_index;
+        run.is_checkpoint |= is_index || names::is_adapter(name);
         return;
     }
     let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);

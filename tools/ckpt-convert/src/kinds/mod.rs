@@ -1,5 +1,6 @@
 //! The kinds of checkpoint that can be made, one file each: from an open source to a draft.
 
+pub(crate) mod adapter;
 mod container;
 pub(crate) mod gguf;
 mod hf;
@@ -33,6 +34,10 @@ pub(crate) enum Kind {
     Torch,
     /// One GGUF file for llama.cpp: weights, sizes and vocabulary
     Gguf,
+    /// Of an adapter: PEFT's adapter_model.safetensors and adapter_config.json
+    Peft,
+    /// Of an adapter: torchtune's adapter_model.pt
+    Torchtune,
 }
 
 impl Kind {
@@ -45,6 +50,8 @@ impl Kind {
             Kind::Safetensors => "safetensors",
             Kind::Torch => "torch",
             Kind::Gguf => "gguf",
+            Kind::Peft => "peft",
+            Kind::Torchtune => "torchtune",
         }
     }
 }
@@ -78,11 +85,16 @@ impl Job<'_> {
 /// # Errors
 /// What the source lacks or the target cannot hold, with what would help.
 pub(crate) fn draft(job: &Job<'_>) -> Result<Draft> {
-    match job.options.kind() {
+    let kind = job.options.kind();
+    if matches!(kind, Kind::Hf | Kind::Meta | Kind::Hub | Kind::Gguf) {
+        adapter::no_adapter(job)?;
+    }
+    match kind {
         Kind::Hf => hf::draft(job),
         Kind::Meta => meta::draft(job),
         Kind::Hub => hub::draft(job),
         Kind::Gguf => gguf::draft(job),
+        Kind::Peft | Kind::Torchtune => adapter::draft(job),
         Kind::Safetensors | Kind::Torch => container::draft(job),
     }
 }

@@ -1,5 +1,6 @@
 //! The small files beside the weights, as pure functions of the facts of a model.
 
+mod adapter;
 mod checklist;
 mod config;
 mod gguf;
@@ -9,6 +10,7 @@ mod releases;
 mod templates;
 mod tokenizer;
 
+pub(crate) use adapter::adapter_config;
 pub(crate) use checklist::checklist;
 pub(crate) use config::{config, generation_config};
 pub(crate) use gguf::{model_keys, rope_factors, vocabulary_keys};

@@ -10,7 +10,7 @@ mod tree;
 
 use ckpt::cli::style::{bytes, count, plural, short_count};
 use ckpt::cli::{Cell, Role, Style, Table, figures};
-use ckpt::document::{Document, Inspect, Training, YesNo};
+use ckpt::document::{Adapter, Document, Inspect, Training, YesNo};
 
 /// The report of a document.
 pub(crate) fn of(document: &Document, style: Style) -> String {
@@ -82,6 +82,8 @@ fn kind(inspect: &Inspect) -> String {
     if let Some(family) = &inspect.family {
         let variant = family.variant.as_ref().map_or_else(String::new, |variant| format!(" {variant}"));
         parts.push(format!("{}{variant} (by {})", family.name, family.from));
+    } else if let Some(adapter) = &inspect.adapter {
+        parts.push(format!("an adapter ({})", adapter.kind));
     } else if let Some(model) = inspect.config.as_ref().and_then(|config| config.model_type.as_ref()) {
         parts.push(model.clone());
     } else {
@@ -126,6 +128,9 @@ fn fields(inspect: &Inspect) -> Table {
     if let Some(config) = &inspect.config {
         model::fields(&mut table, config);
     }
+    if let Some(adapter) = &inspect.adapter {
+        self::adapter(&mut table, adapter);
+    }
     let from = inspect.tied.from.as_deref().unwrap_or_default();
     match inspect.tied.head {
         YesNo::Yes => table.field("head", format!("tied to the embedding ({from})")),
@@ -152,6 +157,18 @@ fn fields(inspect: &Inspect) -> Table {
         table.field("missing", Cell::new(Role::Caution, inspect.missing.join(", ")));
     }
     table
+}
+
+fn adapter(table: &mut Table, adapter: &Adapter) {
+    let rank = adapter.rank.map(|rank| format!("rank {rank}"));
+    let alpha = adapter.alpha.map_or_else(|| "alpha unknown".to_owned(), |alpha| format!("alpha {alpha}"));
+    let kind = if adapter.rslora { format!("{}, rank-stabilised", adapter.kind) } else { adapter.kind.clone() };
+    let parts: Vec<String> = [Some(kind), rank, Some(alpha)].into_iter().flatten().collect();
+    table.field("adapter", format!("{} ({} names)", parts.join(", "), adapter.names));
+    table.field("changes", format!("{} of {}", plural(adapter.modules, "module"), adapter.targets.join(", ")));
+    if let Some(base) = &adapter.base {
+        table.field("base", base.as_str());
+    }
 }
 
 fn training(table: &mut Table, training: &Training) {

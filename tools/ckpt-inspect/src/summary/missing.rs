@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use ckpt::facts::Id;
 use ckpt::layouts::training::{Part, State};
-use ckpt::layouts::{Checkpoint, Layout, inside};
+use ckpt::layouts::{ADAPTER_CONFIG, Checkpoint, Layout, inside};
 
 /// Files that transformers and the programs that serve its models look for.
 const HF: &[&str] = &["config.json", "generation_config.json", "tokenizer_config.json"];
@@ -39,7 +39,10 @@ pub(super) fn of(checkpoint: &Checkpoint, has_tokenizer: bool, training: Option<
                 missing.insert(format!("{weights}tokenizer.model"));
             }
         }
-        Layout::Dcp | Layout::DeepSpeed | Layout::Megatron | Layout::File | Layout::Directory => {}
+        Layout::Adapter if checkpoint.adapter.is_none() => {
+            missing.insert(ADAPTER_CONFIG.to_owned());
+        }
+        Layout::Dcp | Layout::Adapter | Layout::DeepSpeed | Layout::Megatron | Layout::File | Layout::Directory => {}
     }
     missing.extend(training.into_iter().flat_map(|training| of_training(checkpoint, training)));
     missing.into_iter().collect()

@@ -1,5 +1,6 @@
 //! The section that ckpt-inspect fills, one file a field or two.
 
+mod adapter;
 mod config;
 mod count;
 pub(crate) mod diff;
@@ -42,6 +43,7 @@ pub(crate) fn of(checkpoint: &Checkpoint) -> (Inspect, Counts) {
         files: files(checkpoint),
         config: config::of(checkpoint, facts.as_ref()),
         missing: missing::of(checkpoint, tokenizer.is_some(), training.as_ref()),
+        adapter: adapter::of(checkpoint),
         tokenizer: tokenizer.map(|tokenizer| tokenizer.told),
         training: training.as_ref().map(training::of),
         also: checkpoint.also.clone(),

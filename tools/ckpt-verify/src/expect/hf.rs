@@ -20,6 +20,7 @@ pub(super) fn check(case: &Case<'_>, _: &Context) -> Vec<Finding> {
             Layout::Dcp | Layout::DeepSpeed | Layout::Megatron => {
                 "the weights lie in the chunks of a training run, which transformers does not load"
             }
+            Layout::Adapter => "this is an adapter, which is loaded on top of its base",
             Layout::Hf | Layout::Directory => "no weight file has a name that transformers looks for",
         };
         let finding = Finding::new(Id::ExpectLayout, message).needed("hf", checkpoint.layout.name());

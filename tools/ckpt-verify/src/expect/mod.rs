@@ -4,6 +4,7 @@ mod fix;
 mod hf;
 mod hf_save;
 mod meta;
+mod peft;
 mod resume;
 
 use ckpt::cli::Context;
@@ -21,6 +22,7 @@ const ROWS: &[(&str, &str, Check)] = &[
     ("hf", "transformers loads it", hf::check),
     ("hf-save", "a job that saves in Hugging Face's format finds what it needs", hf_save::check),
     ("meta", "Meta's own code loads it", meta::check),
+    ("peft", "AutoPeftModelForCausalLM loads it", peft::check),
     ("resume", "the training can go on from it as if it had never stopped", resume::check),
 ];
 

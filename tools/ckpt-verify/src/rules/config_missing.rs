@@ -19,7 +19,9 @@ pub(super) fn check(case: &Case<'_>, findings: &mut Vec<Finding>) {
     let name = match case.checkpoint.layout {
         Layout::Hf => "config.json",
         Layout::Meta => "params.json",
-        Layout::Dcp | Layout::DeepSpeed | Layout::Megatron | Layout::File | Layout::Directory => return,
+        Layout::Dcp | Layout::DeepSpeed | Layout::Adapter | Layout::Megatron | Layout::File | Layout::Directory => {
+            return;
+        }
     };
     let name = format!("{}{name}", case.checkpoint.weights.display());
     // One that is there and cannot be parsed has its own finding.

@@ -1,6 +1,7 @@
 //! The rules of the structure level. A file is a rule or a tight group of them: it explains itself and checks itself.
 //! What readers and layouts already found is passed on; their rules are explained under [`readers`].
 
+pub(crate) mod adapters;
 mod config_missing;
 mod config_shape;
 mod custom_code;
@@ -60,6 +61,7 @@ const GROUPS: &[(&[Text], Option<Check>)] = &[
     (config_shape::TEXTS, Some(config_shape::check)),
     (packed_parts::TEXTS, Some(packed_parts::check)),
     (tensors::TEXTS, Some(tensors::check)),
+    (adapters::TEXTS, Some(adapters::check)),
     (placeholders::TEXTS, Some(placeholders::check)),
     (head::TEXTS, Some(head::check)),
     (dtypes::TEXTS, Some(dtypes::check)),

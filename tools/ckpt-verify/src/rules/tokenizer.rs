@@ -71,7 +71,9 @@ pub(super) fn check(case: &Case<'_>, findings: &mut Vec<Finding>) {
             }
             vec!["tokenizer.json".to_owned(), "tokenizer.model".to_owned()]
         }
-        Layout::Dcp | Layout::DeepSpeed | Layout::Megatron | Layout::File | Layout::Directory => return,
+        Layout::Dcp | Layout::DeepSpeed | Layout::Adapter | Layout::Megatron | Layout::File | Layout::Directory => {
+            return;
+        }
     };
     for name in names {
         match case.checkpoint.small_file(&name, limits::JSON) {

@@ -1,5 +1,6 @@
 //! Kinds of damage, by what they are done to. The first tables stand beside the test.
 
+pub(crate) mod adapters;
 pub(crate) mod files;
 pub(crate) mod neighbours;
 pub(crate) mod training;
@@ -11,7 +12,8 @@ use std::path::Path;
 pub(crate) type Case = (&'static str, &'static str, fn(&Path), &'static [&'static str]);
 
 /// Every table of this folder.
-pub(crate) const TABLES: &[&[Case]] = &[files::CASES, training::CASES, trees::CASES, neighbours::CASES];
+pub(crate) const TABLES: &[&[Case]] =
+    &[adapters::CASES, files::CASES, training::CASES, trees::CASES, neighbours::CASES];
 
 pub(crate) fn write(model: &Path, name: &str, bytes: &[u8]) {
     std::fs::write(model.join(name), bytes).unwrap();

@@ -1,0 +1,249 @@
+"""Adapters between PEFT and torchtune, and merged as each of them does it."""
+
+import json
+import math
+
+import peft
+import pytest
+import safetensors.torch
+import support
+import torch
+import transformers
+
+SIZES = {"hidden_size": 64, "intermediate_size": 176, "num_attention_heads": 4, "num_key_value_heads": 2}
+TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+# torchtune's modules, Hugging Face's, and Meta's.
+MODULES = {
+    "attn.q_proj": ("self_attn.q_proj", "attention.wq"),
+    "attn.k_proj": ("self_attn.k_proj", "attention.wk"),
+    "attn.v_proj": ("self_attn.v_proj", "attention.wv"),
+    "attn.output_proj": ("self_attn.o_proj", "attention.wo"),
+    "mlp.w1": ("mlp.gate_proj", "feed_forward.w1"),
+    "mlp.w2": ("mlp.down_proj", "feed_forward.w2"),
+    "mlp.w3": ("mlp.up_proj", "feed_forward.w3"),
+}
+DTYPES = {"bf16": torch.bfloat16, "f16": torch.float16, "f32": torch.float32}
+
+
+def interleaved(tensor, heads):
+    """Rows of Hugging Face's order in Meta's."""
+    shape = tensor.shape
+    return tensor.reshape(heads, 2, shape[0] // heads // 2, -1).transpose(1, 2).reshape(shape)
+
+
+def halves(tensor, heads):
+    """Rows of Meta's order in Hugging Face's."""
+    shape = tensor.shape
+    return tensor.reshape(heads, shape[0] // heads // 2, 2, -1).transpose(1, 2).reshape(shape)
+
+
+def heads_of(module):
+    return {"attn.q_proj": 4, "attn.k_proj": 2}.get(module)
+
+
+@pytest.fixture(scope="module")
+def bases(tmp_path_factory):
+    """One random Llama in three dtypes, as transformers saves it."""
+    home = tmp_path_factory.mktemp("bases")
+    torch.manual_seed(0)
+    config = transformers.LlamaConfig(**SIZES, num_hidden_layers=2, vocab_size=98, max_position_embeddings=64, head_dim=16)
+    model = transformers.LlamaForCausalLM(config)
+    for name, dtype in DTYPES.items():
+        model.to(dtype).save_pretrained(home / name)
+    return home
+
+
+@pytest.fixture(scope="module")
+def adapters(bases, tmp_path_factory):
+    """Adapters of each kind, as PEFT saves them, all their values random."""
+    home = tmp_path_factory.mktemp("adapters")
+    kinds = {"lora": {}, "rslora": {"use_rslora": True}, "dora": {"use_dora": True}, "patterns": {"alpha_pattern": {"q_proj": 5}, "rank_pattern": {"layers.1.mlp.up_proj": 3}}}
+    for name, settings in kinds.items():
+        torch.manual_seed(1)
+        base = transformers.AutoModelForCausalLM.from_pretrained(bases / "bf16", dtype=torch.float32)
+        config = peft.LoraConfig(r=6, lora_alpha=13, target_modules=TARGETS, task_type="CAUSAL_LM", **settings)
+        model = peft.get_peft_model(base, config)
+        for key, value in model.named_parameters():
+            if "lora_B" in key:
+                torch.nn.init.normal_(value, std=0.05)
+            elif "magnitude" in key:
+                value.data *= 1 + 0.1 * torch.randn_like(value)
+        model.save_pretrained(home / name)
+    return home
+
+
+def merged_by_peft(base, adapter, dtype):
+    model = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
+    return peft.PeftModel.from_pretrained(model, adapter).merge_and_unload().state_dict()
+
+
+def apart(ours, theirs):
+    """How many values of two tables differ, of how many, and by how many units in the last place at the most."""
+    assert ours.keys() == theirs.keys()
+    differ = count = worst = 0
+    for name, tensor in theirs.items():
+        mine = ours[name]
+        assert (mine.dtype, mine.shape) == (tensor.dtype, tensor.shape), name
+        bits = torch.int32 if tensor.dtype == torch.float32 else torch.int16
+        gap = (mine.view(bits).long() - tensor.view(bits).long()).abs()
+        differ, count, worst = differ + int((gap > 0).sum()), count + gap.numel(), max(worst, int(gap.max()))
+    return differ, count, worst
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", ["lora", "rslora", "patterns", "dora"])
+def test_a_merge_is_pefts(bases, adapters, tmp_path, dtype, kind):
+    support.convert(bases / dtype, "hf", tmp_path / "out", "--merge-adapter", adapters / kind, "--verify")
+    theirs = merged_by_peft(bases / dtype, adapters / kind, DTYPES[dtype])
+    differ, count, worst = apart(support.load_hf(tmp_path / "out"), theirs)
+    if kind != "dora":
+        assert (differ, worst) == (0, 0), f"{differ} of {count} differ"
+    elif dtype == "f32":
+        # torch sums the squares of a row in as many lanes as its vectors have; ours are summed in F64.
+        assert worst <= 8, worst
+    else:
+        assert worst <= 1 and differ * 1000 < count, f"{differ} of {count} differ"
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_merge_is_the_same_into_any_layout(bases, adapters, tmp_path, ranks):
+    for kind in ("lora", "dora"):
+        home = tmp_path / kind
+        home.mkdir()
+        plain = support.convert(bases / "bf16", "hf", home / "plain", "--merge-adapter", adapters / kind)
+        support.convert(bases / "bf16", "meta", home / "meta", "--mp", ranks)
+        support.convert(bases / "bf16", "hf", home / "shards", "--max-shard-size", "60KB")
+        support.convert(bases / "bf16", "safetensors", home / "one.safetensors")
+        support.convert(home / "meta", "hf", home / "from-meta", "--merge-adapter", adapters / kind)
+        support.convert(home / "shards", "meta", home / "to-meta", "--merge-adapter", adapters / kind, "--mp", ranks)
+        support.convert(home / "one.safetensors", "torch", home / "one.pth", "--merge-adapter", adapters / kind)
+        plain = support.load_hf(home / "plain")
+        support.same(support.load_hf(home / "from-meta"), plain)
+        support.convert(home / "to-meta", "hf", home / "back")
+        support.same(support.load_hf(home / "back"), plain)
+        support.same(torch.load(home / "one.pth", weights_only=True), plain)
+
+
+@pytest.fixture(params=["lora", "dora"])
+def tune(request, bases, tmp_path):
+    """A base and an adapter under torchtune's names and in its order, and what torchtune makes of them."""
+    torch.manual_seed(2)
+    rank, alpha = 6, 13
+    home = tmp_path / "tune"
+    home.mkdir()
+    hf = support.load_hf(bases / "bf16")
+    base, adapter = {}, {}
+    for layer in range(2):
+        for module, (name, _) in MODULES.items():
+            weight = hf[f"model.layers.{layer}.{name}.weight"]
+            heads = heads_of(module)
+            key = f"layers.{layer}.{module}"
+            base[f"{key}.weight"] = interleaved(weight, heads) if heads else weight
+            adapter[f"{key}.lora_a.weight"] = torch.randn(rank, weight.shape[1]).bfloat16()
+            adapter[f"{key}.lora_b.weight"] = (torch.randn(weight.shape[0], rank) * 0.05).bfloat16()
+            if request.param == "dora":
+                adapter[f"{key}.magnitude"] = (weight.float().norm(dim=1) * (1 + 0.1 * torch.randn(weight.shape[0]))).bfloat16()
+    torch.save(base, home / "base.pt")
+    torch.save(adapter, home / "adapter.pt")
+    settings = {"rank": rank, "alpha": alpha, "num_heads": 4, "num_kv_heads": 2, "dim": 64, "head_dim": 16}
+    (home / "settings.json").write_text(json.dumps(settings))
+    support.work("5.23.0", "torchtune_adapter", home, support.ORACLE / "stack")
+    return home, adapter, request.param
+
+
+def test_a_merge_is_torchtunes(bases, tune, tmp_path):
+    home, _, kind = tune
+    support.convert(bases / "bf16", "meta", tmp_path / "meta")
+    options = ["--merge-adapter", home / "adapter.pt", "--alpha", 13, "--merge-math", "torchtune"]
+    for source in (bases / "bf16", tmp_path / "meta"):
+        out = tmp_path / f"from-{source.name}"
+        support.convert(source, "hf", out, *options)
+        ours = support.load_hf(out)
+        theirs = {}
+        for name, tensor in torch.load(home / "merged.pt", weights_only=True).items():
+            layer, module = name.removesuffix(".weight").split(".", 2)[1:]
+            heads = heads_of(module)
+            theirs[f"model.layers.{layer}.{MODULES[module][0]}.weight"] = halves(tensor, heads) if heads else tensor
+        differ, count, worst = apart({name: ours[name] for name in theirs}, theirs)
+        assert differ == 0, f"{kind}: {differ} of {count} differ, up to {worst}"
+
+
+def test_torchtunes_adapter_becomes_pefts(bases, tune, tmp_path):
+    home, adapter, kind = tune
+    out = tmp_path / "peft"
+    said = support.run("convert", home / "adapter.pt", "--to", "peft", "--out", out, "--base", bases / "f32", expect=2).document
+    assert "--alpha" in said["error"]["help"], said
+    said = support.run("convert", home / "adapter.pt", "--to", "peft", "--out", out, "--alpha", 13, expect=2).document
+    assert "--base" in said["error"]["help"], said
+    support.convert(home / "adapter.pt", "peft", out, "--alpha", 13, "--base", bases / "f32")
+    support.run("verify", "--expect", "peft", "--base", bases / "f32", out)
+    ours = safetensors.torch.load_file(out / "adapter_model.safetensors")
+    if kind == "lora":
+        support.same(ours, torch.load(home / "peft.pt", weights_only=True))
+    config = json.loads((out / "adapter_config.json").read_text())
+    assert (config["r"], config["lora_alpha"], config["use_dora"]) == (6, 13, kind == "dora")
+
+    model = peft.AutoPeftModelForCausalLM.from_pretrained(out, dtype=torch.float32)
+    loaded = peft.get_peft_model_state_dict(model)
+    assert loaded.keys() == ours.keys()
+    assert all(torch.equal(loaded[name], tensor.float()) for name, tensor in ours.items())
+    # The same merged from torchtune's file, without PEFT's help.
+    support.convert(bases / "f32", "hf", tmp_path / "merged", "--merge-adapter", home / "adapter.pt", "--alpha", 13)
+    other = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype=torch.float32)
+    tokens = torch.arange(24)[None]
+    with torch.no_grad():
+        difference = (model(tokens).logits - other(tokens).logits).abs().max()
+    assert difference < 1e-4, difference
+    # And by the definition, in F64, with rows put in order here.
+    weights = support.load_hf(tmp_path / "merged")
+    for layer in range(2):
+        for module, (name, _) in MODULES.items():
+            key, heads = f"layers.{layer}.{module}", heads_of(module)
+            a, b = (adapter[f"{key}.lora_{part}.weight"].double() for part in "ab")
+            product = b @ a * (13 / 6)
+            product = halves(product, heads) if heads else product
+            whole = support.load_hf(bases / "f32")[f"model.layers.{layer}.{name}.weight"].double() + product
+            if kind == "dora":
+                magnitude = adapter[f"{key}.magnitude"].double()
+                magnitude = halves(magnitude, heads) if heads else magnitude
+                whole *= (magnitude / whole.norm(dim=1))[:, None]
+            assert (weights[f"model.layers.{layer}.{name}.weight"] - whole).abs().max() < 1e-6, key
+
+
+def test_there_and_back_to_the_bit(bases, adapters, tune, tmp_path):
+    home, adapter, _ = tune
+    support.convert(home / "adapter.pt", "peft", tmp_path / "peft", "--alpha", 13, "--base", bases / "bf16")
+    support.convert(tmp_path / "peft", "torchtune", tmp_path / "back", "--base", bases / "bf16")
+    support.same(torch.load(tmp_path / "back" / "adapter_model.pt", weights_only=True), adapter)
+    for kind in ("lora", "dora", "rslora"):
+        support.convert(adapters / kind, "torchtune", tmp_path / f"tune-{kind}", "--base", bases / "bf16")
+        # What was lost on the way to torchtune's file stands beside it.
+        support.convert(tmp_path / f"tune-{kind}", "peft", tmp_path / f"back-{kind}", "--base", bases / "bf16")
+        saved, back = ({**safetensors.torch.load_file(folder / "adapter_model.safetensors")} for folder in (adapters / kind, tmp_path / f"back-{kind}"))
+        support.same(back, saved)
+        before, after = (json.loads((folder / "adapter_config.json").read_text()) for folder in (adapters / kind, tmp_path / f"back-{kind}"))
+        for key in ("r", "lora_alpha", "use_dora", "use_rslora", "peft_type", "task_type"):
+            assert before[key] == after[key], key
+        assert sorted(before["target_modules"]) == sorted(after["target_modules"])
+
+
+def test_the_alpha_that_is_used_is_the_one_asked_for(bases, adapters, tmp_path):
+    """Scale is alpha over the root of the rank for rsLoRA; --alpha overrides the config."""
+    support.convert(bases / "f32", "hf", tmp_path / "out", "--merge-adapter", adapters / "rslora", "--alpha", 2)
+    name = "model.layers.0.mlp.up_proj"
+    pair = safetensors.torch.load_file(adapters / "rslora" / "adapter_model.safetensors")
+    a, b = (pair[f"base_model.model.{name}.lora_{part}.weight"].double() for part in "AB")
+    expected = support.load_hf(bases / "f32")[f"{name}.weight"].double() + b @ a * 2 / math.sqrt(6)
+    assert (support.load_hf(tmp_path / "out")[f"{name}.weight"] - expected).abs().max() < 1e-6
+
+
+def test_an_adapter_of_another_base_is_refused(bases, adapters, tmp_path):
+    config = transformers.LlamaConfig(**SIZES | {"intermediate_size": 128}, num_hidden_layers=1, vocab_size=98)
+    transformers.LlamaForCausalLM(config).save_pretrained(tmp_path / "other")
+    said = support.run("verify", "--base", tmp_path / "other", adapters / "lora", expect=1).document["verify"]
+    assert {finding["id"] for finding in said["findings"] if finding["severity"] == "error"} == {"adapter-base"}
+    # The second layer is not there, and the feed-forward layers of the first are of another width.
+    assert said["counts"]["error"] == 7 + 3
+    said = support.run("convert", tmp_path / "other", "--merge-adapter", adapters / "lora", "--to", "hf", "--out", tmp_path / "out", expect=2)
+    assert said.document["error"]["id"] == "adapter-base", said.document
+    assert not (tmp_path / "out").exists()

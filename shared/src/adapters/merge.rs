@@ -1,0 +1,204 @@
+//! Which matrix of a base model each part of an adapter belongs to, and that matrix with the adapter merged into it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{Adapter, Module, names, order};
+use crate::archs::{Change, Naming};
+use crate::canonical::rotary;
+use crate::facts::lowrank::{Factor, LowRank, MergeMath};
+use crate::facts::{Dtype, Finding, Id, Math, Op, Recipe, Tensor};
+use crate::layouts::Checkpoint;
+
+/// Where a module's matrices go.
+#[derive(Debug)]
+pub struct Site<'a> {
+    /// What changes it.
+    pub module: &'a Module<'a>,
+    /// The matrix: its place among the base's tensors.
+    pub place: usize,
+    /// The weight is stored inputs by outputs, or is an embedding: the pair makes its transpose.
+    turned: bool,
+    /// The base's rows lie in Meta's order.
+    interleaved: bool,
+}
+
+/// How an adapter fits a base model.
+#[derive(Debug, Default)]
+pub struct Fit<'a> {
+    /// Where its pairs go.
+    pub sites: Vec<Site<'a>>,
+    /// Tensors of the base that it replaces, by their places.
+    pub whole: Vec<(usize, &'a Tensor)>,
+    /// What does not fit.
+    pub findings: Vec<Finding>,
+}
+
+/// Finds the matrix of the base for everything in an adapter.
+pub fn fit<'a>(adapter: &'a Adapter<'a>, base: &Checkpoint) -> Fit<'a> {
+    let mut fit = Fit::default();
+    let held = held(base);
+    let lacks = |module: &str, tensor: Option<&&Tensor>| {
+        let message = match module {
+            "lm_head" => "the adapter changes the output head, and the base has none of its own: it is the embedding",
+            _ => "the base model has no such module; the adapter is another model's, or the base is not whole",
+        };
+        let finding = Finding::new(Id::AdapterBase, message).needed(format!("{module}.weight"), "none");
+        tensor.map_or(finding.clone(), |tensor| finding.tensor(tensor.name.clone()))
+    };
+    for module in &adapter.modules {
+        let some = module.a.or(module.b).or(module.magnitude);
+        let Some(&(place, interleaved)) = held.get(format!("{}.weight", module.name).as_str()) else {
+            fit.findings.push(lacks(&module.name, some.as_ref()));
+            continue;
+        };
+        let turned = module.embedding || adapter.flag("fan_in_fan_out");
+        let site = Site { module, place, turned, interleaved };
+        match base.tensors.get(place).and_then(|tensor| site.misfit(tensor)) {
+            Some(finding) => fit.findings.push(finding),
+            None => fit.sites.push(site),
+        }
+    }
+    for (name, tensor) in &adapter.whole {
+        match held.get(name.as_str()).and_then(|&(place, _)| Some((place, base.tensors.get(place)?))) {
+            Some((place, own)) if own.recipe.shape == tensor.recipe.shape => fit.whole.push((place, tensor)),
+            Some((_, own)) => {
+                let message = "the adapter brings this tensor whole, and the base has it in another shape";
+                let finding = Finding::new(Id::AdapterBase, message).tensor(tensor.name.clone());
+                fit.findings.push(finding.needed(shape(&own.recipe), shape(&tensor.recipe)));
+            }
+            None => fit.findings.push(lacks(name.strip_suffix(".weight").unwrap_or(name), Some(tensor))),
+        }
+    }
+    fit
+}
+
+/// The base's tensors by their names in Hugging Face's scheme: where each is, and whether its rows lie in Meta's order.
+fn held(base: &Checkpoint) -> HashMap<String, (usize, bool)> {
+    let family = base.family.as_ref().filter(|family| family.naming != Naming::Hf);
+    let name = |tensor: &Tensor| {
+        let Some(family) = family else { return (tensor.name.clone(), false) };
+        match family.arch.find(family.naming, &tensor.name) {
+            Some(found) => {
+                let name = found.named(Naming::Hf).unwrap_or_else(|| tensor.name.clone());
+                (name, matches!(found.row.change, Change::RotaryQuery | Change::RotaryKey))
+            }
+            None => (tensor.name.clone(), false),
+        }
+    };
+    let pairs = base.tensors.iter().enumerate().map(|(place, tensor)| {
+        let (name, interleaved) = name(tensor);
+        (name, (place, interleaved))
+    });
+    pairs.collect()
+}
+
+fn shape(recipe: &Recipe) -> String {
+    format!("{:?}", recipe.shape)
+}
+
+impl Site<'_> {
+    /// What is wrong with the shapes, if anything is. Of halves that are missing another rule speaks.
+    fn misfit(&self, base: &Tensor) -> Option<Finding> {
+        let (a, b) = (self.module.a?, self.module.b?);
+        let mut made = vec![b.recipe.shape.first().copied()?, a.recipe.shape.get(1).copied()?];
+        if self.turned {
+            made.reverse();
+        }
+        if made == base.recipe.shape {
+            return None;
+        }
+        let message = "the adapter's matrices do not make one of the base's shape; it is another model's";
+        let finding = Finding::new(Id::AdapterBase, message).tensor(b.name.clone());
+        Some(finding.needed(format!("{:?} for {}", base.recipe.shape, base.name), format!("{made:?}")))
+    }
+
+    /// The base's matrix with the product added; `scale` is what the product is multiplied by, `head_dim` the size of
+    /// a head in elements.
+    ///
+    /// # Errors
+    /// A finding for a dtype that cannot be added to, and for rows that cannot be put in order.
+    pub fn merged(
+        &self,
+        adapter: &Adapter<'_>,
+        base: &Tensor,
+        scale: f64,
+        head_dim: Option<u64>,
+        math: MergeMath,
+    ) -> Result<Tensor, Finding> {
+        let about = |finding: Finding| Err(finding.tensor(base.name.clone()));
+        let (Some(a), Some(b)) = (self.module.a, self.module.b) else {
+            return about(Finding::new(Id::AdapterPair, "the adapter has half of a pair for this matrix"));
+        };
+        let own = base.recipe.clone().dequantized();
+        if !matches!(own.dtype, Dtype::F32 | Dtype::F16 | Dtype::Bf16) {
+            let message = format!("nothing can be added to {} values; --dequantize them first", own.dtype);
+            return about(Finding::new(Id::Unsupported, message));
+        }
+        let turns = names::is_rotary(&self.module.name);
+        let rows = |recipe: &Recipe| {
+            let Some(order) = order(adapter.interleaved, self.interleaved).filter(|_| turns) else {
+                return Ok(recipe.clone());
+            };
+            let Some(head_dim) = head_dim else {
+                let message = "nothing tells the size of a head, by which the rows of queries and keys are ordered";
+                return Err(Finding::new(Id::AdapterBase, message).tensor(b.name.clone()));
+            };
+            Ok(rotary(recipe.clone(), head_dim, order))
+        };
+        let (mut a, mut b) = (a.recipe.clone(), rows(&b.recipe)?);
+        let magnitude = self.module.magnitude.map(|magnitude| rows(&magnitude.recipe)).transpose()?;
+        if self.turned {
+            if magnitude.is_some() {
+                return about(Finding::new(Id::Unsupported, "magnitudes of a transposed matrix"));
+            }
+            (a, b) = (transposed(b), transposed(a));
+        }
+        let dtype = if math == MergeMath::Torchtune && magnitude.is_some() { a.dtype } else { own.dtype };
+        let shape = own.shape.clone();
+        let (base_name, own) = (base.name.clone(), Arc::new(own));
+        let (a, b, magnitude) = (Arc::new(a), Arc::new(b), magnitude.map(Arc::new));
+        let low = LowRank { base: own, a, b, magnitude, scale: Factor::new(scale), math };
+        let recipe = Recipe { dtype, shape, op: Op::Math(Math::Merge(low)) };
+        Ok(Tensor { name: base_name, recipe, crc32: None })
+    }
+}
+
+fn transposed(recipe: Recipe) -> Recipe {
+    let mut shape = recipe.shape.clone();
+    shape.reverse();
+    Recipe { dtype: recipe.dtype, shape, op: Op::Transpose(Arc::new(recipe), 0, 1) }
+}
+
+/// Puts a merged adapter into the tensors of its base; `scale` gives what a module's product is multiplied by.
+///
+/// # Errors
+/// Those of [`Site::merged`] and of `scale`; a recipe that is not well made.
+pub fn merged(
+    adapter: &Adapter<'_>,
+    fit: &Fit<'_>,
+    base: &mut Checkpoint,
+    math: MergeMath,
+    scale: &dyn Fn(&Module<'_>) -> anyhow::Result<f64>,
+) -> anyhow::Result<()> {
+    let head_dim = base.head_dim();
+    let sizes: Vec<u64> = (0..base.pool.len())
+        .map(|file| base.pool.path(crate::facts::FileId(file)).and_then(|path| std::fs::metadata(path).ok()))
+        .map(|data| data.map_or(0, |data| data.len()))
+        .collect();
+    let size = |file: crate::facts::FileId| sizes.get(file.0).copied().unwrap_or(0);
+    for site in &fit.sites {
+        let Some(own) = base.tensors.get_mut(site.place) else { continue };
+        let merged = site.merged(adapter, own, scale(site.module)?, head_dim, math)?;
+        crate::facts::check::check(&merged.recipe, &size).map_err(|finding| finding.tensor(own.name.clone()))?;
+        *own = merged;
+    }
+    for (place, tensor) in &fit.whole {
+        let Some(own) = base.tensors.get_mut(*place) else { continue };
+        let (dtype, shape) = (own.recipe.dtype, own.recipe.shape.clone());
+        let recipe = Recipe { dtype, shape, op: Op::Cast(Arc::new(tensor.recipe.clone())) };
+        crate::facts::check::check(&recipe, &size).map_err(|finding| finding.tensor(own.name.clone()))?;
+        *own = Tensor { name: own.name.clone(), recipe, crc32: None };
+    }
+    Ok(())
+}
