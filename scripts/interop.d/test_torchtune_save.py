@@ -25,9 +25,9 @@ def download(tmp_path, fixtures):
     return folder
 
 
-def save(checkpoint_dir, out):
+def save(checkpoint_dir, out, form="huggingface"):
     out.mkdir()
-    return support.work("5.23.0", "torchtune_save", checkpoint_dir, out, support.ORACLE / "stack")
+    return support.work("5.23.0", "torchtune_save", checkpoint_dir, out, support.ORACLE / "stack", form)
 
 
 def test_it_fails_after_the_training(download, tmp_path):
@@ -62,7 +62,11 @@ def test_the_preflight_says_so_and_its_fix_mends_it(download, tmp_path):
 
 def check_adapter(saved, trained):
     """The numbers that the save read from our config.json put the rotary rows where they belong."""
-    found = safetensors.torch.load_file(f"{saved}/adapter/adapter_model.safetensors")
+    check_adapter_file(f"{saved}/adapter/adapter_model.safetensors", trained)
+
+
+def check_adapter_file(file, trained):
+    found = safetensors.torch.load_file(file)
     heads = {"q_proj": 4, "k_proj": 2}
     for name, tensor in trained.items():
         _, layer, _, projection, part, _ = name.split(".")
@@ -103,3 +107,31 @@ def test_the_adapter_works_on_our_conversion(download, tmp_path):
     state = merged.state_dict()
     for name, tensor in expected.items():
         assert (state[name] - tensor).abs().max() < 1e-5, name
+
+
+@pytest.mark.parametrize("form", ["huggingface", "meta"])
+def test_what_it_saves_becomes_an_adapter_that_names_its_base(download, tmp_path, form):
+    """PEFT loads what we make of the save by itself, and it is what the save holds."""
+    import peft
+
+    support.convert(download, "hub", tmp_path / "hub")
+    support.convert(download, "hf", tmp_path / "hf")
+    result = save(tmp_path / "hub" / "original", tmp_path / "out", form)
+    assert result["error"] is None, result
+    saved = result["saved"]
+    options = ["--base", tmp_path / "hf"]
+    if form == "meta":
+        # The merged model lies beside, in Meta's form, and nothing holds alpha.
+        said = support.run("inspect", saved).document["inspect"]
+        assert (said["layout"], said["also"]) == ("meta", ["adapter at adapter/"]), said
+        saved += "/adapter"
+        options += ["--alpha", 8]
+    said = support.run("inspect", saved).document["inspect"]
+    assert said["layout"] == "adapter" and said["adapter"]["rank"] == 4, said
+    support.run("verify", "--base", download, saved)
+    support.convert(saved, "peft", tmp_path / "peft", *options)
+    support.run("verify", "--expect", "peft", "--base", tmp_path / "hf", tmp_path / "peft")
+    check_adapter_file(tmp_path / "peft" / "adapter_model.safetensors", torch.load(tmp_path / "out" / "trained.pt", weights_only=True))
+    model = peft.AutoPeftModelForCausalLM.from_pretrained(tmp_path / "peft", dtype=torch.float32)
+    config = model.peft_config["default"]
+    assert (config.r, config.lora_alpha, sorted(config.target_modules)) == (4, 8, ["k_proj", "q_proj", "v_proj"])

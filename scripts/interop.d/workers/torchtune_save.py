@@ -1,7 +1,7 @@
-"""The save that fails: llama-stack's own TorchtuneCheckpointer, driven as its recipe drives it: CHECKPOINT_DIR OUT_DIR STACK
+"""The save that fails: llama-stack's own TorchtuneCheckpointer, driven as its recipe drives it: CHECKPOINT_DIR OUT_DIR STACK FORM
 
 Loads the one .pth of CHECKPOINT_DIR, adds random LoRA weights where training would have made them, and saves in
-Hugging Face format. Prints what became of it.
+FORM, which is huggingface or meta. Prints what became of it.
 """
 
 import importlib.util
@@ -10,7 +10,7 @@ import pathlib
 import sys
 import types
 
-checkpoint_dir, out, stack = map(pathlib.Path, sys.argv[1:])
+checkpoint_dir, out, stack = map(pathlib.Path, sys.argv[1:4])
 sys.path.insert(0, str(stack))
 # torchtune imports this at the top for data sets that a save does not touch.
 absent = types.ModuleType("datasets")
@@ -52,7 +52,7 @@ state["adapter"] = dict(adapter)
 state["adapter_config"] = {"r": 4, "lora_alpha": 8, "target_modules": list(rows), "peft_type": "LORA"}
 result = {"error": None, "filename": None, "files": []}
 try:
-    saved = pathlib.Path(saver.save_checkpoint(state, epoch=0, checkpoint_format="huggingface"))
+    saved = pathlib.Path(saver.save_checkpoint(state, epoch=0, checkpoint_format=sys.argv[4]))
     result["files"] = sorted(str(path.relative_to(saved)) for path in saved.rglob("*") if path.is_file())
     result["saved"] = str(saved)
     torch.save(adapter, out / "trained.pt")
