@@ -82,7 +82,7 @@ impl Visit for All<'_> {
 /// A half-precision number without a branch a vector could not take: its bits where a single-precision number has
 /// them, the difference of the exponents' biases made good by a multiplication, which is exact.
 #[inline(always)]
-fn half(bits: u16) -> f32 {
+pub(super) fn half(bits: u16) -> f32 {
     let bits = u32::from(bits);
     let (sign, magnitude) = ((bits & 0x8000) << 16, (bits & 0x7fff) << 13);
     // 2^112: the biases are 127 and 15.

@@ -13,6 +13,7 @@
 use anyhow::{Context, Result, bail};
 use half::{bf16, f16};
 
+use super::decode::half;
 use super::math::Fetch;
 use crate::bytes::{to_u64, to_usize};
 use crate::facts::lowrank::{LowRank, MergeMath};
@@ -23,6 +24,9 @@ const LANES: usize = 64;
 
 /// Elements of `a` that are held at once, which is 1 MiB and stays near the processor.
 const TILE: usize = 1 << 18;
+
+/// Sums that are held at once, which is 256 KiB.
+const SUMS: usize = 1 << 16;
 
 /// Makes a box of rows by columns of the merged matrix.
 pub(super) fn merge(
@@ -37,28 +41,35 @@ pub(super) fn merge(
         bail!(Finding::new(Id::Unsupported, "a merge of what is no matrix"));
     };
     let merge = Merge::new(fetch, low, top, rows)?;
-    let factors = match &low.magnitude {
-        Some(magnitude) => Some(merge.factors(magnitude)?),
-        None => None,
-    };
-    let (item, width) = (to_usize(dtype.item_bytes().context("a merge of packed values")?), to_usize(columns));
-    merge.tiles(left, columns, &mut |at, wide, sums| {
-        for (row, line) in sums.chunks_exact_mut(wide).enumerate() {
-            if let Some(factors) = &factors {
-                let factor = factors[row];
-                for value in line.iter_mut() {
-                    *value *= factor;
-                }
+    let factors = low.magnitude.as_ref().map(|magnitude| merge.factors(magnitude)).transpose()?;
+    let finish = |row: usize, line: &mut [f32], out: &mut [u8]| {
+        if let Some(factor) = factors.as_ref().map(|factors| factors[row]) {
+            for value in &mut *line {
+                *value *= factor;
             }
-            let begin = (row * width + at) * item;
-            store(dtype, line, &mut out[begin..begin + wide * item])?;
         }
-        Ok(())
+        store(dtype, line, out)
+    };
+    if dtype.item_bytes() == low.base.dtype.item_bytes() {
+        // The base's bytes give way to the sums.
+        fetch(&low.base, start, size, out)?;
+        return merge.lines(left, columns, out, &mut |row, _, line, piece| finish(row, line, piece));
+    }
+    let (item, width) = (item(dtype)?, to_usize(columns));
+    let mut base = vec![0; to_usize(rows * columns) * self::item(low.base.dtype)?];
+    fetch(&low.base, start, size, &mut base)?;
+    merge.lines(left, columns, &mut base, &mut |row, at, line, _| {
+        let begin = (row * width + at) * item;
+        finish(row, line, &mut out[begin..][..line.len() * item])
     })
 }
 
-/// Takes the first column of a tile, how many it has, and its sums row by row, which are yet to be rounded.
-type Sink<'a> = &'a mut dyn FnMut(usize, usize, &mut [f32]) -> Result<()>;
+fn item(dtype: Dtype) -> Result<usize> {
+    dtype.item_bytes().map(to_usize).context("a merge of packed values")
+}
+
+/// Takes a row, the first of its columns at hand, their sums, which are yet to be rounded, and the base's bytes of them.
+type Sink<'a> = &'a mut dyn FnMut(usize, usize, &mut [f32], &mut [u8]) -> Result<()>;
 
 /// Some rows of a merge.
 struct Merge<'a> {
@@ -88,53 +99,65 @@ impl<'a> Merge<'a> {
         Ok(Merge { fetch, low, top, rows, rank: to_usize(rank), b, scale })
     }
 
-    /// Hands over base plus product of some columns, tile by tile.
-    fn tiles(&self, left: u64, columns: u64, sink: Sink<'_>) -> Result<()> {
-        let low = self.low;
+    /// Hands over base plus product of some columns, whose bytes in the base are given, in pieces of rows.
+    fn lines(&self, left: u64, columns: u64, base: &mut [u8], sink: Sink<'_>) -> Result<()> {
+        let (rows, width, item) = (to_usize(self.rows), to_usize(columns), item(self.low.base.dtype)?);
         let most = (TILE / self.rank.max(1)).max(LANES);
-        let (mut at, end) = (0, to_usize(columns));
-        let mut sums = Vec::new();
-        while at < end {
-            let wide = most.min(end - at);
-            let start = left + to_u64(at);
-            let a = values(self.fetch, &low.a, &[0, start], &[to_u64(self.rank), to_u64(wide)])?;
-            sums.clear();
-            sums.resize(to_usize(self.rows) * wide, 0.0f32);
-            pulp::Arch::new().dispatch(Product {
-                rank: self.rank,
-                wide,
-                b: &self.b,
-                a: &packed(&a, wide),
-                out: &mut sums,
-            });
-            let mut base = values(self.fetch, &low.base, &[self.top, start], &[self.rows, to_u64(wide)])?;
-            match low.math {
-                MergeMath::Peft => sums.iter_mut().for_each(|value| *value *= self.scale),
-                MergeMath::Torchtune => round(low.a.dtype, &mut sums),
+        let (mut at, mut sums) = (0, Vec::new());
+        while at < width {
+            let wide = most.min(width - at);
+            let size = [to_u64(self.rank), to_u64(wide)];
+            let a = packed(&values(self.fetch, &self.low.a, &[0, left + to_u64(at)], &size)?, wide);
+            let high = (SUMS / wide).max(1);
+            for first in (0..rows).step_by(high) {
+                let count = high.min(rows - first);
+                sums.clear();
+                sums.resize(count * wide, 0.0f32);
+                let b = &self.b[first * self.rank..][..count * self.rank];
+                pulp::Arch::new().dispatch(Product { rank: self.rank, wide, b, a: &a, out: &mut sums });
+                for (row, line) in sums.chunks_exact_mut(wide).enumerate() {
+                    let piece = &mut base[((first + row) * width + at) * item..][..wide * item];
+                    self.plus(line, piece)?;
+                    sink(first + row, at, line, piece)?;
+                }
             }
-            let whole = low.math == MergeMath::Torchtune && low.magnitude.is_some();
-            if whole {
-                round(low.a.dtype, &mut base);
-            }
-            sums.iter_mut().zip(&base).for_each(|(sum, base)| *sum += base);
-            if whole {
-                round(low.a.dtype, &mut sums);
-            }
-            sink(at, wide, &mut sums)?;
             at += wide;
         }
         Ok(())
+    }
+
+    /// Adds the base to a row of the product.
+    fn plus(&self, line: &mut [f32], base: &[u8]) -> Result<()> {
+        let low = self.low;
+        match low.math {
+            MergeMath::Peft => {
+                for value in &mut *line {
+                    *value *= self.scale;
+                }
+            }
+            MergeMath::Torchtune => round(low.a.dtype, line),
+        }
+        if low.math == MergeMath::Torchtune && low.magnitude.is_some() {
+            // The base itself takes the adapter's dtype there.
+            let mut own = vec![0.0; line.len()];
+            each(low.base.dtype, base, &mut own, |to, value| *to = value)?;
+            round(low.a.dtype, &mut own);
+            line.iter_mut().zip(own).for_each(|(sum, own)| *sum += own);
+            round(low.a.dtype, line);
+            return Ok(());
+        }
+        each(low.base.dtype, base, line, |sum, value| *sum += value)
     }
 
     /// What each row is multiplied by, so that it gets its magnitude: over its length, the root of the sum of squares,
     /// which is summed in F64.
     fn factors(&self, magnitude: &Recipe) -> Result<Vec<f32>> {
         let columns = self.low.base.shape.get(1).copied().unwrap_or(0);
+        let mut base = vec![0; to_usize(self.rows * columns) * item(self.low.base.dtype)?];
+        (self.fetch)(&self.low.base, &[self.top, 0], &[self.rows, columns], &mut base)?;
         let mut squares = vec![0.0f64; to_usize(self.rows)];
-        self.tiles(0, columns, &mut |_, wide, sums| {
-            for (square, line) in squares.iter_mut().zip(sums.chunks_exact(wide)) {
-                *square += line.iter().map(|&value| f64::from(value) * f64::from(value)).sum::<f64>();
-            }
+        self.lines(0, columns, &mut base, &mut |row, _, line, _| {
+            squares[row] += line.iter().map(|&value| f64::from(value) * f64::from(value)).sum::<f64>();
             Ok(())
         })?;
         let mut lengths: Vec<f32> = squares.into_iter().map(|square| square.sqrt() as f32).collect();
@@ -202,16 +225,31 @@ impl pulp::NullaryFnOnce for Product<'_> {
 
 /// A box of a value as F32, which all of its numbers are exact in.
 fn values(fetch: Fetch<'_>, of: &Recipe, start: &[u64], size: &[u64]) -> Result<Vec<f32>> {
-    let item = of.dtype.item_bytes().context("a merge of packed values")?;
-    let mut bytes = vec![0; to_usize(size.iter().product::<u64>() * item)];
+    let count = to_usize(size.iter().product::<u64>());
+    let mut bytes = vec![0; count * item(of.dtype)?];
     fetch(of, start, size, &mut bytes)?;
+    let mut values = vec![0.0; count];
+    each(of.dtype, &bytes, &mut values, |to, value| *to = value)?;
+    Ok(values)
+}
+
+/// Does something to every number of a line with the number of a dtype that stands at its place.
+fn each(dtype: Dtype, bytes: &[u8], line: &mut [f32], change: impl Fn(&mut f32, f32)) -> Result<()> {
     let two = || bytes.as_chunks::<2>().0.iter();
-    Ok(match of.dtype {
-        Dtype::F32 => bytes.as_chunks::<4>().0.iter().map(|value| f32::from_le_bytes(*value)).collect(),
-        Dtype::F16 => two().map(|value| f16::from_le_bytes(*value).to_f32()).collect(),
-        Dtype::Bf16 => two().map(|value| bf16::from_le_bytes(*value).to_f32()).collect(),
+    match dtype {
+        Dtype::F32 => {
+            let four = bytes.as_chunks::<4>().0.iter();
+            line.iter_mut().zip(four).for_each(|(to, value)| change(to, f32::from_le_bytes(*value)));
+        }
+        Dtype::F16 => line.iter_mut().zip(two()).for_each(|(to, value)| change(to, half(u16::from_le_bytes(*value)))),
+        Dtype::Bf16 => {
+            line.iter_mut()
+                .zip(two())
+                .for_each(|(to, value)| change(to, f32::from_bits(u32::from(u16::from_le_bytes(*value)) << 16)));
+        }
         other => bail!(Finding::new(Id::Unsupported, format!("a merge of {other} values"))),
-    })
+    }
+    Ok(())
 }
 
 /// Rounds numbers to those of a dtype, ties to even.
@@ -225,23 +263,88 @@ fn round(dtype: Dtype, values: &mut [f32]) {
 
 /// Writes numbers in a dtype, rounded to nearest, ties to even.
 fn store(dtype: Dtype, values: &[f32], out: &mut [u8]) -> Result<()> {
-    let two = out.len() / 2;
     match dtype {
         Dtype::F32 => {
-            for (to, value) in out.as_chunks_mut::<4>().0.iter_mut().zip(values) {
-                *to = value.to_le_bytes();
-            }
+            let four = out.as_chunks_mut::<4>().0.iter_mut();
+            four.zip(values).for_each(|(to, value)| *to = value.to_le_bytes());
         }
-        Dtype::F16 | Dtype::Bf16 if two == values.len() => {
-            for (to, value) in out.as_chunks_mut::<2>().0.iter_mut().zip(values) {
-                *to = if dtype == Dtype::F16 {
-                    f16::from_f32(*value).to_le_bytes()
-                } else {
-                    bf16::from_f32(*value).to_le_bytes()
-                };
-            }
+        Dtype::F16 => {
+            let two = out.as_chunks_mut::<2>().0.iter_mut();
+            two.zip(values).for_each(|(to, value)| *to = f16::from_f32(*value).to_le_bytes());
+        }
+        Dtype::Bf16 => {
+            let two = out.as_chunks_mut::<2>().0.iter_mut();
+            two.zip(values).for_each(|(to, value)| *to = brief(*value).to_le_bytes());
         }
         other => bail!(Finding::new(Id::Unsupported, format!("a merge of {other} values"))),
     }
     Ok(())
+}
+
+/// The nearest BF16, ties to even, without a branch that a vector could not take; the bits of NaN stay those of one.
+fn brief(value: f32) -> u16 {
+    let bits = value.to_bits();
+    let rounded = bits.wrapping_add(0x7fff).wrapping_add((bits >> 16) & 1) >> 16;
+    let kept = if value.is_nan() { (bits >> 16) | 0x40 } else { rounded };
+    kept as u16
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_nearest_bf16_is_that_of_the_half_crate(bits in any::<u32>()) {
+            let value = f32::from_bits(bits);
+            prop_assert_eq!(brief(value), bf16::from_f32(value).to_bits());
+        }
+
+        /// Any cut of the columns and rows gives the same sums.
+        #[test]
+        fn a_box_of_a_merge_is_a_part_of_the_whole(rank in 1usize..9, top in 0u64..5, left in 0u64..70, dora in any::<bool>()) {
+            use std::sync::Arc;
+
+            use crate::facts::lowrank::Factor;
+
+            let literal = |shape: &[u64], seed: u64| {
+                let count = shape.iter().product::<u64>();
+                let number = |at: u64| ((at * 2_654_435_761 + seed) % 1000) as f32 / 500.0 - 1.0;
+                let bytes: Vec<u8> = (0..count).flat_map(|at| number(at).to_le_bytes()).collect();
+                Arc::new(Recipe { dtype: Dtype::F32, shape: shape.to_vec(), op: crate::facts::Op::Literal(bytes.into()) })
+            };
+            let (rows, columns) = (7, 150);
+            let low = LowRank {
+                base: literal(&[rows, columns], 1),
+                a: literal(&[rank as u64, columns], 2),
+                b: literal(&[rows, rank as u64], 3),
+                magnitude: dora.then(|| literal(&[rows], 4)),
+                scale: Factor::new(1.5),
+                math: MergeMath::Peft,
+            };
+            let fetch = |of: &Recipe, start: &[u64], size: &[u64], out: &mut [u8]| {
+                let crate::facts::Op::Literal(bytes) = &of.op else { unreachable!() };
+                let width = of.shape[1..].iter().product::<u64>();
+                let (first, wide) = if start.len() == 2 { (start[1], size[1]) } else { (0, 1) };
+                for (row, line) in out.chunks_exact_mut(to_usize(wide * 4)).enumerate() {
+                    let at = to_usize(((start[0] + row as u64) * width + first) * 4);
+                    line.copy_from_slice(&bytes[at..][..line.len()]);
+                }
+                Ok(())
+            };
+            let make = |start: [u64; 2], size: [u64; 2]| {
+                let mut out = vec![0; to_usize(size[0] * size[1] * 4)];
+                merge(&fetch, &low, Dtype::F32, &start, &size, &mut out).unwrap();
+                out
+            };
+            let whole = make([0, 0], [rows, columns]);
+            let part = make([top, left], [2, 80]);
+            for row in 0..2 {
+                let at = to_usize(((top + row) * columns + left) * 4);
+                prop_assert_eq!(&part[to_usize(row * 320)..][..320], &whole[at..][..320]);
+            }
+        }
+    }
 }
