@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 
 import digests
 import peft
@@ -74,4 +75,11 @@ def make(folder):
     config = {"r": 2, "lora_alpha": 3, "target_modules": list(PROJECTIONS), "peft_type": "LORA"}
     (folder / "stack" / "adapter" / "adapter_config.json").write_text(json.dumps(config))
     (folder / "stack" / "config.json").write_bytes((BASE / "config.json").read_bytes())
+    # A DoRA in both forms, as torchtune leaves them but for the magnitudes, which are in PEFT's order here.
+    (folder / "twin").mkdir()
+    for file in ("adapter_model.safetensors", "adapter_config.json"):
+        shutil.copy(folder / "dora" / file, folder / "twin" / file)
+    torch.save(torchtunes(safetensors.torch.load_file(folder / "dora" / "adapter_model.safetensors")), folder / "twin" / "adapter_model.pt")
+    for file in folder.rglob("*.safetensors"):
+        file.chmod(0o644)
     (folder / "expected.json").write_text(json.dumps(expected, indent=1, sort_keys=True) + "\n")

@@ -247,3 +247,22 @@ def test_an_adapter_of_another_base_is_refused(bases, adapters, tmp_path):
     said = support.run("convert", tmp_path / "other", "--merge-adapter", adapters / "lora", "--to", "hf", "--out", tmp_path / "out", expect=2)
     assert said.document["error"]["id"] == "adapter-base", said.document
     assert not (tmp_path / "out").exists()
+
+
+def test_the_magnitudes_that_torchtune_forgets_to_turn_are_named(bases, tune, tmp_path):
+    """torchtune saves both forms; that for PEFT is wrong where rows have magnitudes, and its own file is right."""
+    home, adapter, kind = tune
+    epoch = tmp_path / "epoch_0"
+    epoch.mkdir()
+    torch.save(adapter, epoch / "adapter_model.pt")
+    theirs = torch.load(home / "peft.pt", weights_only=True)
+    safetensors.torch.save_file({name: tensor.contiguous() for name, tensor in theirs.items()}, epoch / "adapter_model.safetensors", metadata={"format": "pt"})
+    config = {"r": 6, "lora_alpha": 13, "target_modules": TARGETS, "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": "b", "use_dora": kind == "dora"}
+    (epoch / "adapter_config.json").write_text(json.dumps(config))
+    wrong = kind == "dora"
+    said = support.run("verify", "--deep", "--severity", "zero-range=ignore", epoch, expect=int(wrong)).document["verify"]
+    assert {finding["id"] for finding in said["findings"]} == ({"adapter-magnitudes"} if wrong else set()), said
+    merge = ["convert", bases / "bf16", "--to", "hf", "--out", tmp_path / "merged", "--merge-adapter", epoch]
+    assert support.run(*merge, expect=2 if wrong else 0).document.get("error", {"id": None})["id"] == ("adapter-magnitudes" if wrong else None)
+    support.run("convert", epoch, "--to", "peft", "--base", bases / "bf16", "--out", tmp_path / "peft", expect=2 if wrong else 0)
+    support.convert(epoch / "adapter_model.pt", "peft", tmp_path / "right", "--base", bases / "bf16")

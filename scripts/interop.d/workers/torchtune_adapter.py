@@ -1,7 +1,7 @@
 """torchtune's own merge and renaming of an adapter: FOLDER STACK
 
-FOLDER holds base.pt and adapter.pt under torchtune's names and settings.json with rank, alpha and sizes of heads; merged.pt and,
-unless there are magnitudes, peft.pt are written beside them.
+FOLDER holds base.pt and adapter.pt under torchtune's names and settings.json with rank, alpha and sizes of heads; merged.pt and
+peft.pt are written beside them.
 """
 
 import json
@@ -27,7 +27,6 @@ base = torch.load(folder / "base.pt", weights_only=True)
 adapter = torch.load(folder / "adapter.pt", weights_only=True)
 merged = get_merged_lora_ckpt(base | adapter, settings["rank"], settings["alpha"])
 torch.save(merged, folder / "merged.pt")
-if not any("magnitude" in name for name in adapter):
-    sizes = {key: settings[key] for key in ("num_heads", "num_kv_heads", "dim", "head_dim")}
-    torch.save(convert_weights.tune_to_peft_adapter_weights(adapter, **sizes), folder / "peft.pt")
+sizes = {key: settings[key] for key in ("num_heads", "num_kv_heads", "dim", "head_dim")}
+torch.save(convert_weights.tune_to_peft_adapter_weights(adapter, **sizes), folder / "peft.pt")
 print(json.dumps({"merged": len(merged)}))

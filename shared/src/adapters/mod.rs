@@ -3,6 +3,7 @@
 
 mod merge;
 pub mod names;
+mod twin;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,6 +16,7 @@ use crate::layouts::{self, Checkpoint};
 
 pub use merge::{Fit, Site, fit, merged};
 pub use names::{Part, Scheme};
+pub use twin::unturned;
 
 /// What changes one module.
 #[derive(Debug, Clone, Default)]

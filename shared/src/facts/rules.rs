@@ -166,6 +166,7 @@ rules! {
     AdapterPair           "adapter-pair"            Error   Structure "an adapter has half of what changes a module";
     AdapterRank           "adapter-rank"            Error   Structure "an adapter's matrices are of another rank than their other half, or than the config says";
     AdapterTargets        "adapter-targets"         Error   Structure "an adapter's config and its weights do not speak of the same modules";
+    AdapterMagnitudes     "adapter-magnitudes"      Error   Deep      "magnitudes of an adapter's queries and keys stand in torchtune's order in a file of PEFT's";
     AdapterBase           "adapter-base"            Error   Structure "an adapter does not fit the base model";
     TokenizerMissing      "tokenizer-missing"       Warning Structure "there is no tokenizer beside the weights";
     TokenizerInvalid      "tokenizer-invalid"       Error   Structure "a tokenizer file cannot be read";

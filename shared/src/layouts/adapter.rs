@@ -49,6 +49,13 @@ pub(super) fn find(entries: &[Entry]) -> Option<FileId> {
     whole.or_else(any).map(FileId)
 }
 
+/// torchtune's own file beside PEFT's, in the same folder or one above, as the same save leaves both.
+pub fn torchtunes(checkpoint: &Checkpoint) -> Option<FileId> {
+    let own = checkpoint.weights.join("adapter_model.pt");
+    let file = [&*own.to_string_lossy(), "adapter_model.pt"].into_iter().find_map(|name| checkpoint.file(name));
+    file.map(|(file, _)| file).filter(|_| checkpoint.layout == Layout::Adapter)
+}
+
 /// An adapter beside the weights of a model, in the words of `Checkpoint::also`.
 pub(super) fn also(checkpoint: &Checkpoint) -> Option<String> {
     let file = find(&checkpoint.files)?;

@@ -30,7 +30,7 @@ use crate::bytes::{FileSource, Pool, ReadAt};
 use crate::facts::{FileId, Finding, Id, Recipe, Severity, Tensor};
 use crate::formats::{self, Format, Object};
 
-pub use adapter::{CONFIG as ADAPTER_CONFIG, is_adapter};
+pub use adapter::{CONFIG as ADAPTER_CONFIG, is_adapter, torchtunes as torchtunes_adapter};
 pub use tree::Entry;
 
 /// How a checkpoint's files lie.

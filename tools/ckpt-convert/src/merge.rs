@@ -8,7 +8,7 @@ use ckpt::cli::Context;
 use ckpt::facts::FileId;
 use ckpt::layouts::{self, Checkpoint};
 
-use crate::kinds::adapter::{fits, no_alpha, whole};
+use crate::kinds::adapter::{fits, no_alpha, turned, whole};
 use crate::options::{Options, refuse};
 
 /// Opens the adapter and puts it into the base's tensors. Nothing is computed yet.
@@ -23,6 +23,9 @@ pub(crate) fn merge(options: &Options, base: &mut Checkpoint, path: &Path, conte
     let mut opened = layouts::open(path, None, context.jobs.get())?;
     if let Some(damage) = opened.damage() {
         return Err(anyhow::Error::new(damage.clone()).context(shown.to_string()));
+    }
+    if let Some(adapter) = adapters::of(&opened) {
+        turned(&adapter, &opened, context).with_context(|| shown.to_string())?;
     }
     let first = base.pool.len();
     for number in 0..opened.pool.len() {

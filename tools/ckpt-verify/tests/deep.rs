@@ -69,6 +69,17 @@ const CASES: &[Case] = &[
         &["error all-zero model-00002-of-00002.safetensors model.layers.1.mlp.up_proj.weight"],
     ),
     (
+        "magnitudes of queries in torchtune's order",
+        "adapters/twin",
+        |model| {
+            let name = "base_model.model.model.layers.1.self_attn.q_proj.lora_magnitude_vector";
+            edit_tensor(&model.join("adapter_model.safetensors"), name, |tensor| interleave(&mut tensor.bytes, 16));
+        },
+        &[
+            "error adapter-magnitudes adapter_model.safetensors base_model.model.model.layers.1.self_attn.q_proj.lora_magnitude_vector",
+        ],
+    ),
+    (
         "a packed weight of zeros",
         "safetensors/unaligned.safetensors",
         |model| loose(model, vec![stored("a.qweight", "I32", &[64, 64], |_| 0)]),
@@ -446,6 +457,17 @@ fn every_rule_of_the_data_is_damaged_here_or_compares_two_things() {
         // `bit-rot` is said by ckpt-hash, which knows what a file was before.
         let compares = ["against-", "manifest-", "step-", "bit-rot"].iter().any(|prefix| id.name().starts_with(prefix));
         assert!(compares || found.contains(&id.name()), "{} has no case", id.name());
+    }
+}
+
+/// Numbers of four bytes, one a row, head by head from Hugging Face's order to Meta's.
+fn interleave(bytes: &mut [u8], head: usize) {
+    for rows in bytes.chunks_exact_mut(head * 4) {
+        let old = rows.to_vec();
+        for (row, number) in rows.chunks_exact_mut(4).enumerate() {
+            let from = (row % 2 * head / 2 + row / 2) * 4;
+            number.copy_from_slice(&old[from..from + 4]);
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use ckpt::adapters::{self, Adapter, Scheme};
-use ckpt::cli::Refusal;
+use ckpt::cli::{Context, Refusal};
 use ckpt::facts::{FileId, Finding, Id, Severity, Tensor, check};
 use ckpt::layouts::{self, ADAPTER_CONFIG, Checkpoint};
 
@@ -26,6 +26,7 @@ pub(super) fn draft(job: &Job<'_>) -> Result<Draft> {
         return refuse(format!("--to {} takes an adapter, and this is a model", options.kind().name()), help);
     };
     whole(&adapter)?;
+    turned(&adapter, checkpoint, job.context)?;
     let base = base(job)?;
     if let Some(base) = &base {
         adapter.settle(base);
@@ -94,6 +95,17 @@ pub(crate) fn whole(adapter: &Adapter<'_>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Says no to a file of PEFT's in which magnitudes stand in torchtune's order.
+///
+/// # Errors
+/// The finding; those of reading.
+pub(crate) fn turned(adapter: &Adapter<'_>, opened: &Checkpoint, context: &Context) -> Result<()> {
+    match adapters::unturned(adapter, opened, &context.progress)? {
+        Some(finding) => Err(finding.into()),
+        None => Ok(()),
+    }
 }
 
 /// Says no to an adapter of another base.

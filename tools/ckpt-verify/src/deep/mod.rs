@@ -15,7 +15,8 @@ use std::path::Path;
 use anyhow::Result;
 use ckpt::cli::Context;
 use ckpt::document::Stats;
-use ckpt::facts::{Finding, Op, Recipe, Tensor};
+use ckpt::facts::{FileId, Finding, Op, Recipe, Tensor};
+use ckpt::layouts::Checkpoint;
 use ckpt::plan::read::Reader;
 use ckpt::plan::scan::{self, Values};
 
@@ -59,6 +60,10 @@ pub(crate) fn check(case: &Case<'_>, with_stats: bool, earlier: Option<&Path>, c
     told.findings.extend(seen.flat_map(|((tensor, part), seen)| values::judge(case, tensor, part, seen)));
     told.findings.extend(derived::check(case, &reader)?);
     told.findings.extend(packed::check(case, &reader)?);
+    if let Some(adapter) = ckpt::adapters::of(checkpoint) {
+        let unturned = ckpt::adapters::unturned(&adapter, checkpoint, progress)?;
+        told.findings.extend(unturned.map(|finding| finding.in_file(checkpoint.pool.name(adapter_file(checkpoint)))));
+    }
     told.findings.extend(copies::check(case, &reader, jobs, progress)?);
     if with_stats {
         let seen = scanned.values.get(parts.len()..).unwrap_or_default();
@@ -70,6 +75,11 @@ pub(crate) fn check(case: &Case<'_>, with_stats: bool, earlier: Option<&Path>, c
 }
 
 pub(crate) use recorded::check as recorded;
+
+/// The file of an adapter, which has but one.
+fn adapter_file(checkpoint: &Checkpoint) -> FileId {
+    checkpoint.shards.first().map_or(FileId(0), |shard| shard.file)
+}
 
 /// The parts of a value that stand in files as they are, where it is made of such; else the value.
 fn parts(recipe: &Recipe) -> Vec<&Recipe> {

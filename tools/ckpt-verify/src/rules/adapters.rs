@@ -45,6 +45,14 @@ explain! {
     ///
     /// Take the config that was saved with the weights, or let `ckpt-convert ADAPTER --to peft` write one.
     AdapterTargets;
+    /// Reads the magnitudes of queries and keys of a DoRA in PEFT's form, and those in torchtune's own file (`adapter_model.pt`)
+    /// where that lies beside it: in equal order one of the two is wrong.
+    ///
+    /// torchtune 0.6 turns the rows of `lora_B` for PEFT and forgets the magnitudes. PEFT loads the adapter, each row of a
+    /// query or key gets another one's length, and the model answers worse.
+    ///
+    /// `ckpt-convert adapter_model.pt --to peft` makes PEFT's form of torchtune's own file.
+    AdapterMagnitudes;
     /// With `--base MODEL`, or `--against MODEL` where that is no adapter: looks for every module of the adapter in the model,
     /// and whether its matrices make one of that module's shape.
     ///
