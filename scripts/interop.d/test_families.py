@@ -26,6 +26,10 @@ MODELS = {
     "gemma3": "gemma3",
     "phi3": "phi3",
     "phi3-tied": "phi3",
+    "mllama": "mllama",
+    "llama4": "llama4",
+    "llama4-dense": "llama4",
+    "llama4-text": "llama4_text",
     "llama-biased": "llama",
 }
 HEADS = ("lm_head.weight", "language_model.lm_head.weight")
@@ -127,6 +131,31 @@ def test_names_of_two_versions_are_one_model(saved, tmp_path):
     assert first["root"] == second["root"]
     plain = [support.run("hash", path).document["hash"]["root"] for path in (folder, other)]
     assert plain[0] != plain[1]
+
+
+# release -> parameters as its class has them, counted by transformers
+RELEASES = {
+    "Llama-3.2-11B-Vision": "mllama",
+    "Llama-3.2-90B-Vision": "mllama",
+    "Llama-4-Scout-17B-16E": "llama4",
+    "Llama-4-Maverick-17B-128E": "llama4",
+    "Llama-Guard-4-12B": "llama4",
+}
+
+
+@pytest.mark.parametrize("version", ("4.47.1", "4.57.6"))
+def test_headers_of_releases(version, tmp_path):
+    """Files of the releases' full size, all holes, with the names that a transformers has for them in memory."""
+    names = [name for name, family in RELEASES.items() if family == "mllama" or version != "4.47.1"]
+    told = support.work(version, "headers", tmp_path, *names)
+    assert set(told) == set(names)
+    for name, parameters in told.items():
+        folder = tmp_path / name
+        found = support.run("verify", "--severity", "sparse-hole=ignore", folder).document["verify"]["findings"]
+        assert [finding["id"] for finding in found] == ["tokenizer-missing"], (name, found[:5])
+        inspect = support.run("inspect", folder).document["inspect"]
+        assert inspect["family"]["name"] == RELEASES[name]
+        assert inspect["parameters"] == parameters, name
 
 
 # name -> llama.cpp's name of the family. Its tensors are called what gguf-py's own map calls them.

@@ -33,6 +33,45 @@ SIGLIP = {
     "patch_size": 14,
     "vision_use_head": False,
 }
+# Layer 2 of the language model attends to the image; the vision tower's second part sees all tiles.
+MLLAMA = {
+    "text_config": TEXT
+    | {
+        "num_hidden_layers": 4,
+        "cross_attention_layers": [2],
+        "rope_scaling": {
+            "rope_type": "llama3",
+            "factor": 8.0,
+            "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 8192,
+        },
+    },
+    "vision_config": {
+        "hidden_size": 24,
+        "intermediate_size": 40,
+        "num_hidden_layers": 3,
+        "num_global_layers": 3,
+        "num_attention_heads": 3,
+        "image_size": 28,
+        "patch_size": 14,
+        "max_num_tiles": 4,
+        "intermediate_layers_indices": [1],
+        "vision_output_dim": 48,
+    },
+}
+LLAMA4 = OWN_HEAD | {"num_hidden_layers": 4, "num_local_experts": 4, "intermediate_size": 24, "intermediate_size_mlp": 40}
+LLAMA4_VISION = {
+    "hidden_size": 24,
+    "intermediate_size": 96,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 3,
+    "image_size": 28,
+    "patch_size": 14,
+    "vision_output_dim": 40,
+    "projector_input_dim": 40,
+    "projector_output_dim": 40,
+}
 PARTS = {"text_config": OWN_HEAD, "vision_config": SIGLIP, "mm_tokens_per_image": 1}
 
 # name -> the class, its config's class, its settings
@@ -56,6 +95,18 @@ MODELS = {
     "gemma3": ("Gemma3ForConditionalGeneration", "Gemma3Config", PARTS),
     "phi3": ("Phi3ForCausalLM", "Phi3Config", TEXT),
     "phi3-tied": ("Phi3ForCausalLM", "Phi3Config", TEXT | {"tie_word_embeddings": True}),
+    "mllama": ("MllamaForConditionalGeneration", "MllamaConfig", MLLAMA),
+    "llama4": (
+        "Llama4ForConditionalGeneration",
+        "Llama4Config",
+        {"text_config": LLAMA4 | {"interleave_moe_layer_step": 2}, "vision_config": LLAMA4_VISION},
+    ),
+    "llama4-dense": (
+        "Llama4ForConditionalGeneration",
+        "Llama4Config",
+        {"text_config": LLAMA4 | {"moe_layers": [], "num_local_experts": 0}, "vision_config": LLAMA4_VISION},
+    ),
+    "llama4-text": ("Llama4ForCausalLM", "Llama4TextConfig", LLAMA4 | {"attention_bias": True}),
     "llama-biased": ("LlamaForCausalLM", "LlamaConfig", TEXT | {"attention_bias": True, "mlp_bias": True}),
 }
 

@@ -5,7 +5,9 @@
 
 mod gemma;
 pub mod llama;
+mod llama4;
 mod mistral;
+mod mllama;
 mod pattern;
 mod phi;
 mod qwen;
@@ -13,6 +15,8 @@ mod row;
 mod sizes;
 
 use std::borrow::Cow;
+
+use row::Stack;
 
 pub use pattern::Match;
 pub use row::{Change, Naming, Need, On, Row, Size, Split};
@@ -51,6 +55,9 @@ pub static ARCHS: &[&Arch] = &[
     &gemma::GEMMA3_TEXT,
     &gemma::GEMMA3,
     &phi::PHI3,
+    &mllama::MLLAMA,
+    &llama4::LLAMA4,
+    &llama4::LLAMA4_TEXT,
 ];
 
 /// How many of a family's numbered parts a model has.
@@ -60,6 +67,8 @@ pub struct Counts {
     pub layers: u64,
     /// Layers of the vision tower.
     pub vision: u64,
+    /// Those of its layers that see all tiles of an image at once, numbered for themselves.
+    pub global: u64,
     /// Experts of a layer.
     pub experts: u64,
 }
@@ -70,9 +79,21 @@ impl Counts {
         Counts { layers, ..Counts::default() }
     }
 
+    fn of(self, stack: Stack) -> u64 {
+        match stack {
+            Stack::Language => self.layers,
+            Stack::Vision => self.vision,
+            Stack::VisionGlobal => self.global,
+        }
+    }
+
     /// Grows to hold what a name belongs to.
     pub fn cover(&mut self, found: &Match) {
-        let layers = if found.row.on == On::Vision { &mut self.vision } else { &mut self.layers };
+        let layers = match found.row.on.stack() {
+            Stack::Language => &mut self.layers,
+            Stack::Vision => &mut self.vision,
+            Stack::VisionGlobal => &mut self.global,
+        };
         if found.row.per_layer() {
             *layers = (*layers).max(found.layer.saturating_add(1));
         }
@@ -138,7 +159,7 @@ impl Arch {
     pub fn expected(&self, counts: Counts) -> impl Iterator<Item = Match> {
         self.rows.chunk_by(same_stack).flat_map(move |stack| {
             let layers = match stack.first() {
-                Some(row) if row.per_layer() => row.on.count(counts),
+                Some(row) if row.per_layer() => counts.of(row.on.stack()),
                 _ => 1,
             };
             (0..layers).flat_map(move |layer| {
@@ -163,15 +184,9 @@ impl Arch {
     }
 }
 
-impl On {
-    fn count(self, counts: Counts) -> u64 {
-        if self == On::Vision { counts.vision } else { counts.layers }
-    }
-}
-
 /// Whether two neighbouring rows are numbered by the same layers.
 fn same_stack(a: &Row, b: &Row) -> bool {
-    a.per_layer() && b.per_layer() && (a.on == On::Vision) == (b.on == On::Vision)
+    a.per_layer() && b.per_layer() && a.on.stack() == b.on.stack()
 }
 
 fn both_experts(a: &Row, b: &Row) -> bool {

@@ -40,10 +40,16 @@ pub enum Size {
     SharedFfn,
     /// Patches of an image that a vision tower sees.
     Patches,
+    /// Shapes that an image cut into tiles can have, and one for no image.
+    Ratios,
     /// So many.
     Exactly(u64),
     /// What the config says under this path, keys joined by `/`.
     Key(&'static str),
+    /// All of these together.
+    Plus(&'static [Size]),
+    /// One times the other.
+    Times(&'static [Size]),
 }
 
 /// How model parallelism divides a tensor among ranks.
@@ -94,8 +100,14 @@ pub enum On {
     Dense,
     /// In layers with experts.
     Sparse,
+    /// In layers where text attends to itself.
+    SelfAttention,
+    /// In layers where text attends to an image.
+    CrossAttention,
     /// In layers of the vision tower.
     Vision,
+    /// In layers of the vision tower that see all tiles of an image at once.
+    VisionGlobal,
 }
 
 /// One tensor of a family, in all its layers. `{}` in a name stands for the layer's number and `{e}` for the
@@ -124,6 +136,25 @@ pub struct Row {
 pub(super) const fn row(hf: &'static str, gguf: &'static str, shape: &'static [Size]) -> Row {
     let (split, change, need, on) = (Split::Replicated, Change::Same, Need::Always, On::All);
     Row { meta: "", hf, gguf, shape, split, change, need, on }
+}
+
+/// Layers that are numbered together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stack {
+    Language,
+    Vision,
+    VisionGlobal,
+}
+
+impl On {
+    /// The layers among which this row's are numbered.
+    pub(super) fn stack(self) -> Stack {
+        match self {
+            On::All | On::Dense | On::Sparse | On::SelfAttention | On::CrossAttention => Stack::Language,
+            On::Vision => Stack::Vision,
+            On::VisionGlobal => Stack::VisionGlobal,
+        }
+    }
 }
 
 impl Row {
@@ -168,6 +199,12 @@ impl Row {
 
     /// Whether it is the embedding of tokens.
     pub fn is_embedding(&self) -> bool {
-        self.shape == [Size::Vocab, Size::Dim] && self.need == Need::Always
+        let rows = |size: &Size| match size {
+            Size::Vocab => true,
+            // Tokens that only an image's place has stand below the vocabulary.
+            Size::Plus(sizes) => sizes.first() == Some(&Size::Vocab),
+            _ => false,
+        };
+        matches!(self.shape, [first, Size::Dim] if rows(first)) && self.need == Need::Always
     }
 }

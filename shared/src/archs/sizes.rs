@@ -13,6 +13,11 @@ pub fn setting<'a>(config: &'a Value, key: &str) -> Option<&'a Value> {
     config.get(TEXT).and_then(said).or_else(|| said(config))
 }
 
+/// Whether a list of the config has a layer's number; `None` if there is no such list.
+fn listed(config: &Value, key: &str, layer: u64) -> Option<bool> {
+    Some(setting(config, key)?.as_array()?.iter().any(|number| number.as_u64() == Some(layer)))
+}
+
 /// The sizes that shapes are made of. What the config does not say is unknown, and nothing is checked against it.
 #[derive(Debug, Clone)]
 pub struct Sizes<'a> {
@@ -59,6 +64,11 @@ impl<'a> Sizes<'a> {
         self.path("vision_config/num_hidden_layers")
     }
 
+    /// Layers of the vision tower that see all tiles of an image at once.
+    pub fn global_layers(&self) -> Option<u64> {
+        self.path("vision_config/num_global_layers")
+    }
+
     /// Experts of a layer.
     pub fn experts(&self) -> Option<u64> {
         let own = || self.config?.pointer("/moe/num_experts")?.as_u64();
@@ -102,8 +112,11 @@ impl<'a> Sizes<'a> {
                     self.path("vision_config/image_size")?.checked_div(self.path("vision_config/patch_size")?)?;
                 side.checked_mul(side)
             }
+            Size::Ratios => self.ratios(),
             Size::Exactly(size) => Some(size),
             Size::Key(path) => self.path(path),
+            Size::Plus(sizes) => sizes.iter().try_fold(0u64, |sum, &size| sum.checked_add(self.get(size)?)),
+            Size::Times(sizes) => sizes.iter().try_fold(1u64, |product, &size| product.checked_mul(self.get(size)?)),
         }
     }
 
@@ -116,9 +129,11 @@ impl<'a> Sizes<'a> {
     pub fn has(&self, row: &Row, layer: u64) -> bool {
         let sparse = || self.is_sparse(layer);
         let here = match row.on {
-            On::All | On::Vision => true,
+            On::All | On::Vision | On::VisionGlobal => true,
             On::Sparse => sparse(),
             On::Dense => !sparse() || self.config.is_none(),
+            On::SelfAttention => !self.attends_to_images(layer) || self.config.is_none(),
+            On::CrossAttention => self.attends_to_images(layer),
         };
         here && !matches!(row.need, Need::Where(key) if self.says(key) == Some(false))
     }
@@ -130,7 +145,7 @@ impl<'a> Sizes<'a> {
             Need::Where(key) => self.says(key) == Some(true),
             Need::Head | Need::Derived => false,
         };
-        let told = self.config.is_some() || matches!(row.on, On::All | On::Vision);
+        let told = self.config.is_some() || matches!(row.on, On::All | On::Vision | On::VisionGlobal);
         always && told && self.has(row, layer)
     }
 
@@ -138,22 +153,36 @@ impl<'a> Sizes<'a> {
     /// `interleave_moe_layer_step` and `moe_layers` of Llama 4's).
     fn is_sparse(&self, layer: u64) -> bool {
         let Some(config) = self.config else { return true };
-        let listed = |key: &str| {
-            let list = setting(config, key)?.as_array().filter(|list| !list.is_empty())?;
-            Some(list.iter().any(|number| number.as_u64() == Some(layer)))
-        };
-        if let Some(listed) = listed("moe_layers") {
+        if let Some(listed) = listed(config, "moe_layers", layer) {
             return listed;
         }
         let step = self.number(&["decoder_sparse_step", "interleave_moe_layer_step"]).unwrap_or(1);
-        listed("mlp_only_layers") != Some(true) && layer.saturating_add(1).is_multiple_of(step)
+        listed(config, "mlp_only_layers", layer) != Some(true) && layer.saturating_add(1).is_multiple_of(step)
+    }
+
+    /// Whether a layer attends to images; where the config lists none, those of `MllamaTextConfig`: 3, 8, 13 …
+    fn attends_to_images(&self, layer: u64) -> bool {
+        let Some(config) = self.config else { return true };
+        listed(config, "cross_attention_layers", layer).unwrap_or(layer.checked_rem(5) == Some(3))
+    }
+
+    /// Shapes of so many tiles at most, columns by rows, and one for no image (`get_all_supported_aspect_ratios` of
+    /// transformers' `image_processing_mllama.py`).
+    fn ratios(&self) -> Option<u64> {
+        let listed = self.config?.pointer("/vision_config/supported_aspect_ratios").and_then(Value::as_array);
+        if let Some(listed) = listed {
+            return u64::try_from(listed.len()).ok()?.checked_add(1);
+        }
+        // More tiles than any model has would only make this slow.
+        let tiles = self.path("vision_config/max_num_tiles").filter(|&tiles| tiles <= 4096)?;
+        (1..=tiles).try_fold(1u64, |sum, rows| sum.checked_add(tiles.checked_div(rows)?))
     }
 
     /// How many parts the model has, by its config; 0 of what it does not say.
     pub fn counts(&self) -> Counts {
-        let [layers, vision, experts] =
-            [self.layers(), self.vision_layers(), self.experts()].map(Option::unwrap_or_default);
-        Counts { layers, vision, experts }
+        let [layers, vision, global, experts] =
+            [self.layers(), self.vision_layers(), self.global_layers(), self.experts()].map(Option::unwrap_or_default);
+        Counts { layers, vision, global, experts }
     }
 
     /// `params.json` says the width of the feed-forward layer by a formula.

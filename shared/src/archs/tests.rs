@@ -26,7 +26,7 @@ fn no_name_stands_twice_and_every_row_is_found_by_its_names() {
 #[test]
 fn names_are_taken_for_the_family_that_they_are_of() {
     for arch in ARCHS {
-        let counts = Counts { layers: 2, vision: 2, experts: 2 };
+        let counts = Counts { layers: 2, vision: 2, global: 2, experts: 2 };
         let names: Vec<String> = arch
             .expected(counts)
             .filter(|found| found.row.need == Need::Always && found.row.on != On::Dense)
@@ -42,7 +42,7 @@ fn names_are_taken_for_the_family_that_they_are_of() {
 #[test]
 fn what_is_expected_comes_in_the_order_of_its_places() {
     for arch in ARCHS {
-        let counts = Counts { layers: 3, vision: 2, experts: 4 };
+        let counts = Counts { layers: 3, vision: 2, global: 2, experts: 4 };
         let places: Vec<_> = arch.expected(counts).map(|found| arch.place(&found)).collect();
         assert!(places.is_sorted() && !places.is_empty(), "{}", arch.name);
     }
@@ -85,5 +85,32 @@ fn sizes_come_from_the_text_part_and_from_the_defaults() {
     let [dim, heads, kv_heads, patches] =
         [Size::Dim, Size::Heads, Size::KvHeads, Size::Patches].map(|size| sizes.get(size));
     assert_eq!((dim, heads, kv_heads, patches), (Some(2560), Some(2048), Some(1024), Some(4096)));
-    assert_eq!(sizes.counts(), Counts { layers: 34, vision: 12, experts: 0 });
+    assert_eq!(sizes.counts(), Counts { layers: 34, vision: 12, global: 0, experts: 0 });
+}
+
+#[test]
+fn layers_that_attend_to_images_are_those_that_the_config_lists() {
+    let arch = Arch::of_model_type("mllama").unwrap();
+    let row = |name: &str| arch.find(Naming::Hf, &format!("language_model.model.layers.0.{name}")).unwrap().row;
+    let (own, cross) = (row("self_attn.q_proj.weight"), row("cross_attn.q_proj.weight"));
+    for (config, wanted) in [
+        (json!({"text_config": {"cross_attention_layers": [1, 4]}}), vec![1, 4]),
+        (json!({"text_config": {"cross_attention_layers": []}}), vec![]),
+        (json!({}), vec![3, 8]),
+    ] {
+        let sizes = Sizes::of(arch, Naming::Hf, Some(&config));
+        let needed = |row: &Row| (0..9).filter(|layer| sizes.needs(row, *layer)).collect::<Vec<u64>>();
+        assert_eq!(needed(cross), wanted);
+        assert_eq!(needed(own), (0..9).filter(|layer| !wanted.contains(layer)).collect::<Vec<u64>>());
+    }
+}
+
+#[test]
+fn tiles_have_the_shapes_that_transformers_counts() {
+    let arch = Arch::of_model_type("mllama").unwrap();
+    let vision = |config| Sizes::of(arch, Naming::Hf, Some(&json!({"vision_config": config}))).get(Size::Ratios);
+    assert_eq!(vision(json!({})), Some(9));
+    assert_eq!(vision(json!({"max_num_tiles": 6})), Some(15));
+    assert_eq!(vision(json!({"supported_aspect_ratios": [[1, 1], [1, 2]]})), Some(3));
+    assert_eq!(vision(json!({"max_num_tiles": u64::MAX})), None);
 }

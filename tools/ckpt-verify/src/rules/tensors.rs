@@ -87,13 +87,16 @@ fn config_layers(case: &Case<'_>, present: u64) -> Option<Finding> {
 fn missing(case: &Case<'_>, arch: &'static Arch, present: Counts, findings: &mut Vec<Finding>) {
     let held = to_u64(case.checkpoint.tensors.len());
     let said = case.sizes.counts();
+    let or_present = |said: u64, present: u64| if said == 0 { present } else { said };
     let counts = Counts {
         layers: present.layers,
-        vision: if said.vision == 0 { present.vision } else { said.vision },
-        experts: if said.experts == 0 { present.experts } else { said.experts },
+        vision: or_present(said.vision, present.vision),
+        global: or_present(said.global, present.global),
+        experts: or_present(said.experts, present.experts),
     };
     // Numbers come from names in files: a gap of a million layers is one finding, not millions.
-    let parts = [("layers", counts.layers), ("layers of the vision tower", counts.vision), ("experts", counts.experts)];
+    let vision = counts.vision.saturating_add(counts.global);
+    let parts = [("layers", counts.layers), ("layers of the vision tower", vision), ("experts", counts.experts)];
     let experts = arch.rows.iter().any(Row::per_expert).then(|| counts.layers.saturating_mul(counts.experts));
     if let Some((what, count)) = parts.into_iter().chain(experts.map(|all| ("experts", all))).find(|part| part.1 > held)
     {
