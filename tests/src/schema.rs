@@ -313,6 +313,25 @@ struct Stats {
     zeros: u64,
     nan: u64,
     inf: u64,
+    imaginary: Option<Figures>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Figures {
+    #[serde(deserialize_with = "null")]
+    min: Option<f64>,
+    #[serde(deserialize_with = "null")]
+    max: Option<f64>,
+    #[serde(deserialize_with = "null")]
+    mean: Option<f64>,
+    #[serde(deserialize_with = "null")]
+    std: Option<f64>,
+    #[serde(deserialize_with = "null")]
+    norm: Option<f64>,
+    zeros: u64,
+    nan: u64,
+    inf: u64,
 }
 
 #[derive(Debug, Deserialize)]

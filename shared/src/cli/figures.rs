@@ -3,20 +3,24 @@
 use super::style::{Cell, Role, Table};
 use crate::document::Stats;
 
-/// A heading, and a row for every tensor. Zeros, NaN and Inf are said where there are some.
+/// A heading, and a row for every tensor, two for one of complex numbers. Zeros, NaN and Inf are said where there are some.
 pub fn figures(stats: &[Stats]) -> Table {
     let mut table = Table::new();
     let heading = ["", "min", "max", "mean", "std", "norm"].map(|text| Cell::new(Role::Faint, text));
     let [name, rest @ ..] = heading;
     table.row(std::iter::once(name).chain(rest.map(Cell::right)));
     for row in stats {
-        let cells = [row.min, row.max, row.mean, row.std, row.norm].map(|figure| Cell::from(number(figure)).right());
-        let odd = [(row.zeros, "zeros"), (row.nan, "NaN"), (row.inf, "Inf")];
-        let odd: Vec<String> =
-            odd.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
-        let role = if row.nan > 0 || row.inf > 0 { Role::Bad } else { Role::Faint };
-        let first = std::iter::once(Cell::from(row.name.as_str()));
-        table.row(first.chain(cells).chain(std::iter::once(Cell::new(role, odd.join(", ")))));
+        let imaginary = row.imaginary.iter().map(|figures| (format!("{} (imaginary)", row.name), figures));
+        for (name, row) in std::iter::once((row.name.clone(), &row.figures)).chain(imaginary) {
+            let cells =
+                [row.min, row.max, row.mean, row.std, row.norm].map(|figure| Cell::from(number(figure)).right());
+            let odd = [(row.zeros, "zeros"), (row.nan, "NaN"), (row.inf, "Inf")];
+            let odd: Vec<String> =
+                odd.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+            let role = if row.nan > 0 || row.inf > 0 { Role::Bad } else { Role::Faint };
+            let first = std::iter::once(Cell::from(name.as_str()));
+            table.row(first.chain(cells).chain(std::iter::once(Cell::new(role, odd.join(", ")))));
+        }
     }
     table
 }

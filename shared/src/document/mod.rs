@@ -29,7 +29,7 @@ pub use inspect::{
 pub use record::{Counts, ErrorRecord, FindingRecord, Grade};
 pub use schema::schema;
 pub use section::Section;
-pub use stats::Stats;
+pub use stats::{Figures, Stats};
 pub use status::Status;
 pub use verify::{Compared, Verify};
 
@@ -249,7 +249,8 @@ mod tests {
     #[test]
     fn numbers_that_json_has_not_become_null() {
         let mut document = Document::new(Path::new("a"));
-        let stats = Stats { name: "w".into(), max: Some(f64::INFINITY), mean: Some(f64::NAN), ..Stats::default() };
+        let figures = Figures { max: Some(f64::INFINITY), mean: Some(f64::NAN), ..Figures::default() };
+        let stats = Stats { name: "w".into(), figures, ..Stats::default() };
         document.inspect = Some(Inspect { stats: Some(vec![stats]), ..Inspect::default() }.into());
         let line = document.to_line().unwrap();
         assert!(line.contains(r#""max":null,"mean":null"#), "{line}");

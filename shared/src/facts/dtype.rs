@@ -179,6 +179,17 @@ impl Dtype {
         (self.row().elements == 1).then_some(self.row().bytes)
     }
 
+    /// What a complex dtype is made of, twice an element; any other dtype itself.
+    pub fn component(self) -> Dtype {
+        match self {
+            Dtype::C32 => Dtype::F16,
+            Dtype::Bc32 => Dtype::Bf16,
+            Dtype::C64 => Dtype::F32,
+            Dtype::C128 => Dtype::F64,
+            other => other,
+        }
+    }
+
     /// Elements and bytes of the smallest unit of whole bytes: of a block, or of one element.
     pub fn block(self) -> (u64, u64) {
         (self.row().elements, self.row().bytes)

@@ -63,6 +63,43 @@ const CASES: &[Case] = &[
         &["error nan unaligned.safetensors w.weight"],
     ),
     (
+        "NaN in an imaginary part",
+        "safetensors/unaligned.safetensors",
+        |model| {
+            let nan = |at: usize| if (804..808).contains(&at) { 0xff } else { at.to_le_bytes()[0] & 0x3f };
+            loose(model, vec![stored("w.weight", "C64", &[16, 16], nan)]);
+        },
+        &["error nan unaligned.safetensors w.weight"],
+    ),
+    (
+        "a scale of a block that is no number",
+        "gguf/llama-q8_0.gguf",
+        |model| scales(model, "blk.0.attn_q.weight", 7, 1, [0x00, 0x7e]),
+        &["error nan llama-q8_0.gguf blk.0.attn_q.weight"],
+    ),
+    (
+        "a scale of a block that is infinite",
+        "gguf/llama-q8_0.gguf",
+        |model| scales(model, "blk.0.attn_q.weight", 31, 1, [0x00, 0xfc]),
+        &["error inf llama-q8_0.gguf blk.0.attn_q.weight"],
+    ),
+    (
+        "blocks whose scales are all zero",
+        "gguf/llama-q8_0.gguf",
+        |model| scales(model, "blk.0.attn_q.weight", 0, 32, [0, 0]),
+        &["error all-zero llama-q8_0.gguf blk.0.attn_q.weight"],
+    ),
+    (
+        "floats of four bits of one value",
+        "safetensors/unaligned.safetensors",
+        |model| {
+            let values =
+                Stored { name: "w.weight".into(), dtype: "F4".into(), shape: vec![32, 32], bytes: vec![0x33; 512] };
+            loose(model, vec![values]);
+        },
+        &["warning constant unaligned.safetensors w.weight"],
+    ),
+    (
         "a weight of zeros",
         "hf-tiny",
         |model| edit_tensor(&model.join(SECOND), UP, |tensor| tensor.bytes.fill(0)),
@@ -312,13 +349,31 @@ fn read(model: &Path, file: &str, name: &str) -> Stored {
     found.unwrap()
 }
 
+/// Where a tensor of a file stands in it, and how many bytes it has.
+fn place(path: &Path, name: &str) -> (usize, usize) {
+    let checkpoint = ckpt::layouts::open(path, None, 1).unwrap();
+    let recipe = &checkpoint.tensor(name).unwrap().recipe;
+    let (_, offset) = recipe.contiguous().unwrap();
+    (usize::try_from(offset).unwrap(), usize::try_from(recipe.len_bytes()).unwrap())
+}
+
+/// Overwrites the scales of so many Q8_0 blocks of a tensor.
+fn scales(model: &Path, name: &str, first: usize, count: usize, scale: [u8; 2]) {
+    let path = model.join("llama-q8_0.gguf");
+    let (offset, _) = place(&path, name);
+    let mut bytes = std::fs::read(&path).unwrap();
+    for block in first..first + count {
+        bytes[offset + block * 34..][..2].copy_from_slice(&scale);
+    }
+    std::fs::write(path, bytes).unwrap();
+}
+
 /// Flips the lowest bit of the first value of a tensor in a rank's file.
 fn flip(model: &Path, file: &str, name: &str) {
     let path = model.join(file);
-    let checkpoint = ckpt::layouts::open(&path, None, 1).unwrap();
-    let (_, offset) = checkpoint.tensor(name).unwrap().recipe.contiguous().unwrap();
+    let (offset, _) = place(&path, name);
     let mut bytes = std::fs::read(&path).unwrap();
-    bytes[usize::try_from(offset).unwrap()] ^= 1;
+    bytes[offset] ^= 1;
     std::fs::write(path, bytes).unwrap();
 }
 
@@ -397,6 +452,14 @@ fn a_finding_says_where() {
     let finding = &said.findings()[0];
     assert_eq!((finding["id"].as_str(), finding["offset"].as_u64()), (Some("nan"), Some(offset + 262)));
     assert_eq!(finding["message"], "2 of 11264 values are NaN, the first at element 131");
+
+    // In blocks the place is that of the block, and all of its values are what its scale is.
+    let copy = Copy::of("gguf/llama-q8_0.gguf");
+    let (offset, _) = place(&copy.path.join("llama-q8_0.gguf"), "blk.0.attn_q.weight");
+    scales(&copy.path, "blk.0.attn_q.weight", 7, 1, [0x00, 0x7e]);
+    let finding = verify(copy.root.path(), &["model", "--deep"]).findings()[0].clone();
+    assert_eq!(finding["offset"], json!(offset + 7 * 34));
+    assert_eq!(finding["message"], "32 of 1024 values are NaN, the first at element 224");
 }
 
 #[test]
@@ -446,6 +509,24 @@ fn figures_are_those_of_the_values_in_every_layout() {
         "zeros": 0, "nan": 1, "inf": 0,
     });
     assert_eq!(said.document["verify"]["stats"], json!([nothing, wanted]));
+
+    // Real and imaginary parts are numbers of their own; and two floats of four bits stand in a byte.
+    let parts: Vec<u8> = [3.0f32, 1.0, 4.0, f32::INFINITY].iter().flat_map(|v| v.to_le_bytes()).collect();
+    let complex = Stored { name: "c".into(), dtype: "C64".into(), shape: vec![2], bytes: parts };
+    let four = Stored { name: "f".into(), dtype: "F4".into(), shape: vec![4], bytes: vec![0x70, 0xf2] };
+    loose(&copy.path, vec![complex, four]);
+    let said = verify(copy.root.path(), &["model", "--deep", "--stats"]);
+    let complex = json!({
+        "name": "c", "count": 2, "min": 3.0, "max": 4.0, "mean": 3.5, "std": 0.5, "norm": 5.0,
+        "zeros": 0, "nan": 0, "inf": 0, "imaginary": {
+            "min": 1.0, "max": 1.0, "mean": 1.0, "std": 0.0, "norm": 1.0, "zeros": 0, "nan": 0, "inf": 1,
+        },
+    });
+    let four = json!({
+        "name": "f", "count": 4, "min": -6.0, "max": 6.0, "mean": 0.25, "std": 18.1875f64.sqrt(), "norm": 73f64.sqrt(),
+        "zeros": 1, "nan": 0, "inf": 0,
+    });
+    assert_eq!(said.document["verify"]["stats"], json!([complex, four]));
     assert_eq!(verify(copy.root.path(), &["model", "--stats"]).code, 2);
 }
 

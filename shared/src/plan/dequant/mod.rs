@@ -1,5 +1,5 @@
 //! The values that ggml's blocks stand for, in F32: bit for bit what its reference reader (gguf-py 0.19,
-//! `quants.py`) makes of them.
+//! `quants.py`) makes of them. And those of floats of four bits, two a byte.
 #![expect(
     clippy::as_conversions,
     clippy::arithmetic_side_effects,
@@ -19,6 +19,7 @@ mod small;
 use anyhow::{Result, bail};
 use half::f16;
 
+use crate::facts::check::dequantizable;
 use crate::facts::{Dtype, Finding, Id};
 
 /// Makes F32 values of whole blocks. `out` has four bytes for each element of `blocks`.
@@ -27,6 +28,7 @@ use crate::facts::{Dtype, Finding, Id};
 /// A finding for a dtype whose values are not known.
 pub(super) fn dequantize(dtype: Dtype, blocks: &[u8], out: &mut [u8]) -> Result<()> {
     match dtype {
+        Dtype::F4 => each(blocks, out, |&[byte], out| small::f4(byte, out)),
         Dtype::Q4_0 => each(blocks, out, small::q4_0),
         Dtype::Q4_1 => each(blocks, out, small::q4_1),
         Dtype::Q5_0 => each(blocks, out, small::q5_0),
@@ -54,6 +56,40 @@ pub(super) fn dequantize(dtype: Dtype, blocks: &[u8], out: &mut [u8]) -> Result<
         _ => bail!(Finding::new(Id::Unsupported, format!("the values of {dtype} blocks are not known"))),
     }
     Ok(())
+}
+
+/// Whether [`dequantize`] knows the values of a dtype.
+pub(super) fn knows(dtype: Dtype) -> bool {
+    dtype == Dtype::F4 || dequantizable(dtype)
+}
+
+/// Whether the scales of some blocks are halves and finite, and with them all values: an F32 holds a half times
+/// whatever else stands in a block. False where scales have another form.
+pub(super) fn is_finite(dtype: Dtype, blocks: &[u8]) -> bool {
+    let scales: &[usize] = match dtype {
+        Dtype::F4 => return true,
+        Dtype::Q4_0
+        | Dtype::Q5_0
+        | Dtype::Q8_0
+        | Dtype::Iq4Nl
+        | Dtype::Iq4Xs
+        | Dtype::Iq2Xxs
+        | Dtype::Iq2Xs
+        | Dtype::Iq2S
+        | Dtype::Iq3Xxs
+        | Dtype::Iq3S
+        | Dtype::Iq1S => &[0],
+        Dtype::Q4_1 | Dtype::Q5_1 | Dtype::Q4K | Dtype::Q5K => &[0, 2],
+        Dtype::Q2K => &[80, 82],
+        Dtype::Q3K => &[108],
+        Dtype::Q6K => &[208],
+        Dtype::Tq1_0 => &[52],
+        Dtype::Tq2_0 => &[64],
+        _ => return false,
+    };
+    // All exponent bits of a half are set in NaN and the infinities.
+    let finite = |block: &[u8]| scales.iter().all(|&at| u16_at(block, at) & 0x7c00 != 0x7c00);
+    blocks.chunks_exact(dtype.block().1 as usize).all(finite)
 }
 
 /// Makes Q8_0 blocks of F32 values, 32 a block.

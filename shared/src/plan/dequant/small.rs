@@ -8,6 +8,15 @@ pub(super) const NON_LINEAR: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -1
 /// Twice the values of a float of four bits, E2M1 (`kvalues_mxfp4`).
 const TWICE_E2M1: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
 
+/// Torch's `float4_e2m1fn_x2`: the first of the two stands in the lower bits.
+pub(super) fn f4(byte: u8, out: &mut [f32; 2]) {
+    for (which, out) in out.iter_mut().enumerate() {
+        let code = nibble(byte, which);
+        let size = f32::from(TWICE_E2M1[usize::from(code & 7)]) / 2.0;
+        *out = if code & 8 == 0 { size } else { -size };
+    }
+}
+
 pub(super) fn q4_0(block: &[u8; 18], out: &mut [f32; 32]) {
     let d = half(block, 0);
     for (place, out) in out.iter_mut().enumerate() {

@@ -11,13 +11,14 @@ mod join;
 mod lanes;
 mod moments;
 mod piece;
+mod unpack;
 mod zeros;
 
 use anyhow::Result;
 
 use self::cut::{Cut, Segment};
 use self::join::Join;
-use self::piece::{Pages, Scanner, Seen};
+use self::piece::{Pages, Scanner, Seen, page_bytes};
 use super::blocks;
 use super::read::Reader;
 use crate::bytes::{ReadAt, to_u64, to_usize, work};
@@ -53,7 +54,8 @@ pub struct Odd {
 /// What a value showed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Values {
-    /// Numbers looked at: two an element for complex ones, bytes where an element has less than one.
+    /// Numbers looked at: two an element for complex ones; bytes where an element has less than one, and what it
+    /// stands for is not known.
     pub numbers: u64,
     /// Those that are not a number.
     pub nan: Odd,
@@ -67,7 +69,20 @@ pub struct Values {
     pub constant: bool,
     /// Long runs of zero bytes, by byte of the value.
     pub runs: ZeroRuns,
-    /// Figures, if they were asked for and the dtype has such.
+    /// Figures, if they were asked for and the dtype has such: of complex numbers, those of the real parts.
+    pub moments: Moments,
+    /// Of complex numbers, what of all this is of the imaginary parts.
+    pub imaginary: Imaginary,
+}
+
+/// What the imaginary parts of complex numbers showed.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Imaginary {
+    /// Those that are not a number.
+    pub nan: u64,
+    /// Those that are infinite.
+    pub infinite: u64,
+    /// Their figures, if they were asked for.
     pub moments: Moments,
 }
 
@@ -110,7 +125,7 @@ pub fn scan(
 
 /// A value that has to be put together.
 fn made(reader: &Reader<'_>, recipe: &Recipe, moments: bool, progress: &Progress) -> Result<Seen> {
-    let mut pages = Pages::new(Scanner::new(recipe.dtype, moments));
+    let mut pages = Pages::new(recipe.dtype, moments);
     reader.stream(recipe, blocks::BLOCK, progress, |_, bytes| {
         pages.update(bytes);
         Ok(())
@@ -135,9 +150,11 @@ fn stored(
     let mut crc = owner.map(|_| crc32fast::Hasher::new());
     let mut left = stretch.bytes.saturating_sub(place).min(*piece);
     let mut at = stretch.offset.saturating_add(place);
+    let page = to_u64(dtype.map_or(1, page_bytes));
+    let chunk = CHUNK.saturating_sub(CHUNK.checked_rem(page).unwrap_or(0)).max(page);
     let mut bytes = Vec::new();
     while left > 0 {
-        bytes.resize(to_usize(left.min(CHUNK)), 0);
+        bytes.resize(to_usize(left.min(chunk)), 0);
         source.read_exact_at(&mut bytes, at).map_err(|error| unreadable(error, at))?;
         if let Some(scanner) = &mut scanner {
             scanner.update(&bytes);

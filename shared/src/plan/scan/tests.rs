@@ -187,3 +187,102 @@ fn nothing_is_constant_that_has_nothing() {
     assert_eq!((seen[1].constant, seen[1].zero, seen[1].moments.std()), (true, true, Some(0.0)));
     assert_eq!(seen[1], seen[2]);
 }
+
+/// Of blocks the same is seen as of the numbers that they stand for, whether figures are wanted or not.
+#[test]
+fn blocks_are_seen_as_the_numbers_they_stand_for() {
+    for dtype in Dtype::all().filter(|dtype| crate::facts::check::dequantizable(*dtype)) {
+        let (elements, unit) = dtype.block();
+        // A page that is not full, and of one type more than a piece; wild bytes in the midst, which make odd scales.
+        let count = if dtype == Dtype::Q8_0 { BLOCK } else { 0 } + 5 * 1024 + elements;
+        let len = dtype.bytes_of(count).unwrap() as usize;
+        let mut tame = vec![0u8; len];
+        for (place, byte) in tame.iter_mut().enumerate().skip(2 * unit as usize) {
+            *byte = ((place * 37) >> 3) as u8 & 0x3f;
+        }
+        let mut wild = tame.clone();
+        let midst = len / 2..len / 2 + len / 4;
+        wild[midst.clone()].copy_from_slice(&content(3, midst.len(), 1000));
+        for bytes in [&vec![0u8; len], &tame, &wild] {
+            let (_file, pool) = pool(bytes);
+            let reader = Reader::new(&pool);
+            let stored = Recipe::bytes(dtype, vec![count], FILE, 0);
+            let made = stored.clone().dequantized();
+            let scan = |moments, jobs| scan(&reader, &[], &[&stored, &made], moments, jobs, &Progress::default());
+            let with = scan(true, 2).unwrap().values;
+            let without = scan(false, 1).unwrap().values;
+            // Sums of numbers beyond 64 bits would be NaN, which equals nothing.
+            let text = |values: &Values| {
+                let runs = ZeroRuns::default();
+                format!("{:?}", Values { runs, subnormal: 0, ..values.clone() })
+            };
+            assert_eq!(text(&with[0]), text(&with[1]), "{dtype}");
+            let bare = Values { moments: Moments::default(), ..with[0].clone() };
+            assert_eq!(text(&without[0]), text(&bare), "{dtype}");
+            assert_eq!(with[0].zero, bytes.iter().all(|byte| *byte == 0), "{dtype}");
+            assert_eq!(with[0].runs, without[0].runs);
+        }
+    }
+}
+
+#[test]
+fn floats_of_four_bits_are_numbers() {
+    let (_file, pool) = pool(&[0x10, 0x32, 0x54, 0x76, 0x98, 0xba, 0xdc, 0xfe]);
+    let value = Recipe::bytes(Dtype::F4, vec![16], FILE, 0);
+    let seen = scan(&Reader::new(&pool), &[], &[&value], true, 1, &Progress::default()).unwrap().values.remove(0);
+    let moments = seen.moments;
+    assert_eq!((seen.numbers, moments.finite, moments.zeros), (16, 16, 2));
+    assert_eq!((moments.min(), moments.max(), moments.mean()), (Some(-6.0), Some(6.0), Some(0.0)));
+    // 0.25 + 1 + 2.25 + 4 + 9 + 16 + 36, twice.
+    assert_eq!(moments.norm(), Some(137.0f64.sqrt()));
+    // No bits that anybody has defined an order for: bytes, and no figures.
+    let value = Recipe::bytes(Dtype::F6E2M3, vec![8], FILE, 0);
+    let seen = scan(&Reader::new(&pool), &[], &[&value], true, 1, &Progress::default()).unwrap().values.remove(0);
+    assert_eq!((seen.numbers, seen.zero, seen.moments), (6, false, Moments::default()));
+}
+
+#[test]
+fn complex_numbers_are_seen_part_by_part() {
+    for dtype in [Dtype::C32, Dtype::Bc32, Dtype::C64, Dtype::C128] {
+        let item = dtype.item_bytes().unwrap() as usize;
+        let bytes = content(11, 300_000 / item * item, 5);
+        let count = (bytes.len() / item) as u64;
+        let part = |which: usize| -> Vec<u8> {
+            bytes.chunks_exact(item / 2).skip(which).step_by(2).flatten().copied().collect()
+        };
+        let (real, imaginary) = (part(0), part(1));
+        let (_file, pool) = pool(&[bytes.as_slice(), &real, &imaginary].concat());
+        let lies = |dtype, offset: usize| Recipe::bytes(dtype, vec![count], FILE, offset as u64);
+        let whole = lies(dtype, 0);
+        let real = lies(dtype.component(), bytes.len());
+        let imaginary = lies(dtype.component(), bytes.len() + real.len_bytes() as usize);
+        let seen = scan(&Reader::new(&pool), &[], &[&whole, &real, &imaginary], true, 2, &Progress::default()).unwrap();
+        let [whole, real, imaginary] = seen.values.as_slice() else { panic!("three values") };
+        assert_eq!(whole.numbers, 2 * count);
+        assert_eq!(whole.nan.count, real.nan.count + imaginary.nan.count);
+        assert!(whole.nan.count > 0 || item > 4, "{dtype}");
+        assert_eq!(whole.nan.first, [real.nan.first, imaginary.nan.first].into_iter().flatten().min(), "{dtype}");
+        assert_eq!((whole.imaginary.nan, whole.imaginary.infinite), (imaginary.nan.count, imaginary.infinite.count));
+        for (ours, plain) in [(whole.moments, real.moments), (whole.imaginary.moments, imaginary.moments)] {
+            assert_eq!((ours.finite, ours.zeros, ours.min()), (plain.finite, plain.zeros, plain.min()), "{dtype}");
+            assert_eq!(ours.max(), plain.max());
+            let near = |a: Option<f64>, b: Option<f64>| a == b || (a.unwrap() / b.unwrap() - 1.0).abs() < 1e-9;
+            assert!(near(ours.std(), plain.std()) && near(ours.norm(), plain.norm()), "{dtype}");
+        }
+    }
+}
+
+#[test]
+fn a_complex_constant_is_one() {
+    let one = [1.5f32.to_le_bytes(), (-2.0f32).to_le_bytes()].concat();
+    let mut bytes = one.repeat(5000);
+    for (constant, differs) in [(true, None), (false, Some(39_999))] {
+        if let Some(byte) = differs {
+            bytes[byte] ^= 1;
+        }
+        let (_file, pool) = pool(&bytes);
+        let value = Recipe::bytes(Dtype::C64, vec![5000], FILE, 0);
+        let seen = scan(&Reader::new(&pool), &[], &[&value], false, 1, &Progress::default()).unwrap();
+        assert_eq!(seen.values[0].constant, constant);
+    }
+}

@@ -74,7 +74,7 @@ pub(super) fn check(case: &Case<'_>, other: Option<&Path>, stats: &[Stats], cont
     let shown = path.display();
     let mut findings: Vec<Finding> = unchanged(&equal, seen.len(), &shown.to_string()).into_iter().collect();
     for pair in &seen {
-        let norms = pair.figures.as_ref().and_then(|(now, then)| Some((then.norm?, now.norm?)));
+        let norms = pair.figures.as_ref().and_then(|(now, then)| Some((then.norm()?, now.norm()?)));
         let Some((then, now)) = norms.filter(|(then, now)| *then > 0.0 && *now > 0.0) else { continue };
         if now > then * JUMP || then > now * JUMP {
             let message = format!("the norm is {:.2} times that of {shown}", now / then);

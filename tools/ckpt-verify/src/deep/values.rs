@@ -1,5 +1,6 @@
 //! nan, inf, all-zero, constant, zero-range, denormal-flood: what one tensor's numbers say.
 
+use ckpt::facts::dtype::Kind;
 use ckpt::facts::{Dtype, Finding, Id, Recipe, Severity, Tensor};
 use ckpt::plan::scan::{Odd, Values};
 
@@ -38,25 +39,26 @@ impl Judge<'_> {
                 None => finding,
             };
         };
-        let item = self.part.dtype.item_bytes().unwrap_or(1);
-        let at = offset.saturating_add(element.saturating_mul(item));
+        let (elements, bytes) = self.part.dtype.block();
+        let at = offset.saturating_add(element.checked_div(elements).unwrap_or(0).saturating_mul(bytes));
         finding.in_file(self.case.checkpoint.pool.name(file)).at(at)
     }
 
-    fn odd(&self, id: Id, what: &str, odd: Odd) -> Option<Finding> {
+    fn odd(&self, id: Id, what: &str, odd: Odd, seen: &Values) -> Option<Finding> {
         let first = odd.first?;
-        let all = self.part.elements();
-        let message = format!("{} of {all} values are {what}, the first at element {first}", odd.count);
+        let all = seen.numbers;
+        let parts = if self.part.dtype.kind() == Kind::Complex { "real and imaginary parts" } else { "values" };
+        let message = format!("{} of {all} {parts} are {what}, the first at element {first}", odd.count);
         Some(self.finding(id, message, first).needed("finite values", format!("{} {what}", odd.count)))
     }
 
     fn nan(&self, seen: &Values) -> Option<Finding> {
-        self.odd(Id::Nan, "NaN", seen.nan)
+        self.odd(Id::Nan, "NaN", seen.nan, seen)
     }
 
     /// Masks are minus infinity where nothing shall be seen, and the least loss so far begins at infinity.
     fn infinite(&self, seen: &Values) -> Option<Finding> {
-        let finding = self.odd(Id::Inf, "infinite", seen.infinite)?;
+        let finding = self.odd(Id::Inf, "infinite", seen.infinite, seen)?;
         let ordinary = self.role == Role::Buffer || self.tensor.recipe.elements() == 1;
         Some(if ordinary { finding.severity(Severity::Note) } else { finding })
     }
@@ -92,9 +94,10 @@ impl Judge<'_> {
             return None;
         }
         let (start, bytes) = seen.runs.longest;
-        let item = self.part.dtype.item_bytes().unwrap_or(1);
+        let (elements, unit) = self.part.dtype.block();
         let end = start.saturating_add(bytes);
-        let (first, last) = (start.div_ceil(item), end.checked_div(item).unwrap_or(0));
+        let first = start.div_ceil(unit).saturating_mul(elements);
+        let last = end.checked_div(unit).unwrap_or(0).saturating_mul(elements);
         let row = self.part.shape.last().copied().unwrap_or(1);
         let whole = first.checked_rem(row) == Some(0) && last.checked_rem(row) == Some(0);
         let is_tail = last == self.part.elements();
