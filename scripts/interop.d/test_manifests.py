@@ -29,7 +29,7 @@ def verify(model, bundle, keys, *more):
     return support.work_in("extra", "sign", "verify", model, bundle, keys, *more)
 
 
-@pytest.mark.parametrize("algorithm", ("sha256", "blake3"))
+@pytest.mark.parametrize("algorithm", ("sha256", "blake2b", "blake3"))
 def test_our_statement_is_signed_and_verified(algorithm, model, keys, tmp_path):
     statement, bundle = tmp_path / "statement.json", tmp_path / "model.sig"
     statement.write_text(support.run("hash", "--format", "oms", "--algorithm", algorithm, model).out)
@@ -73,7 +73,7 @@ def test_a_statement_of_linked_files(model, keys, tmp_path):
 
 
 @pytest.mark.parametrize("inside", (False, True))
-@pytest.mark.parametrize("method, algorithm", (("files", "sha256"), ("files", "blake3")))
+@pytest.mark.parametrize("method, algorithm", (("files", "sha256"), ("files", "blake3"), ("files", "blake2"), ("1000000", "sha256"), ("4096", "sha256"), ("4096", "blake2")))
 def test_their_bundle_is_checked(method, algorithm, inside, model, keys, tmp_path):
     bundle = (model if inside else tmp_path) / "model.sig"
     assert support.work_in("extra", "sign", "sign", model, bundle, keys, method, algorithm) is None

@@ -1,5 +1,6 @@
 //! Reading so that others do not notice: no faster than asked for, and leaving nothing behind in the page cache.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,16 +17,23 @@ pub struct Care {
     rate: u64,
     /// When the next byte may be read.
     next: Mutex<Option<Instant>>,
+    counted: AtomicU64,
 }
 
 impl Care {
     /// At most `rate` bytes a second, at least one.
     pub fn new(rate: u64) -> Care {
-        Care { rate: rate.max(1), next: Mutex::new(None) }
+        Care { rate: rate.max(1), next: Mutex::new(None), counted: AtomicU64::new(0) }
+    }
+
+    /// Bytes that readers have waited for so far.
+    pub fn counted(&self) -> u64 {
+        self.counted.load(Ordering::Relaxed)
     }
 
     /// Waits until `bytes` more may be read.
     pub(super) fn wait(&self, bytes: u64) {
+        self.counted.fetch_add(bytes, Ordering::Relaxed);
         let takes = Duration::from_nanos(
             u64::try_from(u128::from(bytes).saturating_mul(1_000_000_000).checked_div(self.rate.into()).unwrap_or(0))
                 .unwrap_or(u64::MAX),

@@ -88,6 +88,15 @@ impl FileSource {
         FileSource { care, ..self }
     }
 
+    /// As [`ReadAt::read_exact_at`], of bytes that another thread has read a moment ago: they are in the page cache, so
+    /// that no rate need be kept.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn read_again_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_exact_at(buffer, offset)
+    }
+
     /// Asks the system to drop `count` bytes from `offset` on from its page cache; what somebody maps, or what is not
     /// yet on the disk, stays there.
     pub fn forget(&self, offset: u64, count: u64) {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use blake2::Blake2b512;
 use md5::Md5;
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
@@ -14,6 +15,8 @@ pub enum Algorithm {
     Sha256,
     /// BLAKE3, several times as fast, with 256 bits.
     Blake3,
+    /// BLAKE2b with 512 bits, as `b2sum` takes it.
+    Blake2b,
     /// MD5, as Meta's `checklist.chk` uses it. It protects against accidents only.
     Md5,
     /// SHA-1. It protects against accidents only.
@@ -26,6 +29,7 @@ pub enum Algorithm {
 const ROWS: &[(Algorithm, &str, usize)] = &[
     (Algorithm::Sha256, "sha256", 64),
     (Algorithm::Blake3, "blake3", 64),
+    (Algorithm::Blake2b, "blake2b", 128),
     (Algorithm::Md5, "md5", 32),
     (Algorithm::Sha1, "sha1", 40),
     (Algorithm::GitBlob, "git-blob", 40),
@@ -57,6 +61,7 @@ impl Algorithm {
         match self {
             Self::Sha256 => Hasher::Sha256(Sha256::new()),
             Self::Blake3 => Hasher::Blake3(Box::default()),
+            Self::Blake2b => Hasher::Blake2b(Box::default()),
             Self::Md5 => Hasher::Md5(Md5::new()),
             Self::Sha1 => Hasher::Sha1(Sha1::new()),
             Self::GitBlob => Hasher::Sha1(Sha1::new_with_prefix(format!("blob {bytes}\0"))),
@@ -78,6 +83,8 @@ pub enum Hasher {
     Sha256(Sha256),
     /// BLAKE3, whose state is large.
     Blake3(Box<blake3::Hasher>),
+    /// BLAKE2b, whose state is large too.
+    Blake2b(Box<Blake2b512>),
     /// MD5.
     Md5(Md5),
     /// SHA-1, git's too.
@@ -89,6 +96,7 @@ impl fmt::Debug for Hasher {
         f.write_str(match self {
             Self::Sha256(_) => "Sha256",
             Self::Blake3(_) => "Blake3",
+            Self::Blake2b(_) => "Blake2b",
             Self::Md5(_) => "Md5",
             Self::Sha1(_) => "Sha1",
         })
@@ -101,6 +109,7 @@ impl Hasher {
         match self {
             Self::Sha256(hasher) => hasher.update(bytes),
             Self::Blake3(hasher) => drop(hasher.update(bytes)),
+            Self::Blake2b(hasher) => hasher.update(bytes),
             Self::Md5(hasher) => hasher.update(bytes),
             Self::Sha1(hasher) => hasher.update(bytes),
         }
@@ -111,6 +120,7 @@ impl Hasher {
         match self {
             Self::Sha256(hasher) => hex(&hasher.finalize()),
             Self::Blake3(hasher) => hex(hasher.finalize().as_bytes()),
+            Self::Blake2b(hasher) => hex(&hasher.finalize()),
             Self::Md5(hasher) => hex(&hasher.finalize()),
             Self::Sha1(hasher) => hex(&hasher.finalize()),
         }
@@ -132,11 +142,15 @@ mod tests {
 
     #[test]
     fn digests_are_those_of_the_standards() {
-        // FIPS 180-2 appendix B.1, the test vectors of BLAKE3, RFC 1321 appendix A.5, FIPS 180-2 appendix A.1, and
-        // `printf abc | git hash-object --stdin`.
+        // FIPS 180-2 appendix B.1, the test vectors of BLAKE3, RFC 7693 appendix A, RFC 1321 appendix A.5, FIPS 180-2
+        // appendix A.1, and `printf abc | git hash-object --stdin`.
         for (algorithm, digest) in [
             (Algorithm::Sha256, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
             (Algorithm::Blake3, "6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85"),
+            (
+                Algorithm::Blake2b,
+                "ba80a53f981c4d0d6a2797b69f12f6e94c212f14685ac4b74b12bb6fdbffa2d17d87c5392aab792dc252d5de4533cc9518d38aa8dbf1925ab92386edd4009923",
+            ),
             (Algorithm::Md5, "900150983cd24fb0d6963f7d28e17f72"),
             (Algorithm::Sha1, "a9993e364706816aba3e25717850c26c9cd0d89d"),
             (Algorithm::GitBlob, "f2ba8f84ab5c1bce84a7b441cb1959cfc7093b7f"),

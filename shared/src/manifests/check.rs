@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Result, bail};
 
 use super::lines::{self, FileLine, TensorLine};
+use super::pieces;
 use super::read::{FileEntry, Manifest, Tensors};
 use super::scope::{Identity, Scope};
 use super::take;
@@ -54,11 +55,14 @@ pub fn check(
     let (found, missing) = resolve(listed, checkpoint);
     let names: BTreeSet<&str> = listed.iter().map(|entry| entry.path.as_str()).collect();
     let added = counted.iter().copied().filter(|file| !names.contains(checkpoint.pool.name(*file)));
+    // A list of pieces cannot name a file that has none.
+    let in_pieces = listed.iter().any(|entry| !entry.pieces.is_empty());
+    let added = added.filter(|file| !(in_pieces && checkpoint.size_of(*file) == 0));
     let mut added: Vec<FileId> = added.filter(|_| manifest.files.is_some()).collect();
 
     let mut groups = groups(&found);
     // What is missing may be there under another name.
-    for entry in &missing {
+    for entry in missing.iter().filter(|entry| entry.pieces.is_empty()) {
         let fits = |file: &&FileId| entry.size.is_none_or(|size| size == checkpoint.size_of(**file));
         groups.entry(entry.algorithm).or_default().extend(added.iter().filter(fits).copied());
     }
@@ -81,10 +85,19 @@ pub fn check(
         }
     }
     compare_files(&found, &digests, &mut checked);
+    let of_pieces = |algorithm| Means { algorithm, jobs, progress, cache };
+    if let Some(entry) = listed.first().filter(|_| in_pieces) {
+        pieces::compare(&found, checkpoint, &of_pieces(entry.algorithm), &mut checked)?;
+    }
     for entry in missing {
         let same =
             |file: &FileId| digests.get(&(entry.algorithm, *file)).is_some_and(|whole| whole.digest == entry.digest);
-        if let Some(place) = added.iter().position(same) {
+        let place = if entry.pieces.is_empty() {
+            added.iter().position(same)
+        } else {
+            pieces::moved(entry, &added, checkpoint, &of_pieces(entry.algorithm))?
+        };
+        if let Some(place) = place {
             let name = checkpoint.pool.name(added.remove(place));
             let moved = Finding::new(Id::ManifestMoved, "the file has another name in the manifest").in_file(name);
             checked.findings.push(moved.needed(&entry.path, name));
@@ -160,7 +173,7 @@ fn resolve<'m>(
 /// The files to digest, by algorithm.
 fn groups(found: &[(&FileEntry, FileId)]) -> BTreeMap<Algorithm, BTreeSet<FileId>> {
     let mut groups: BTreeMap<Algorithm, BTreeSet<FileId>> = BTreeMap::new();
-    for (entry, file) in found {
+    for (entry, file) in found.iter().filter(|(entry, _)| entry.pieces.is_empty()) {
         groups.entry(entry.algorithm).or_default().insert(*file);
     }
     groups

@@ -122,6 +122,7 @@ fn entry(path: &str, tag: &str) -> Option<FileEntry> {
         size: None,
         algorithm,
         digest: tag.to_owned(),
+        pieces: Vec::new(),
     })
 }
 

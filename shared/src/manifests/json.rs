@@ -112,7 +112,13 @@ fn made(hash: Hash) -> Result<Manifest, String> {
     if hash.root.is_none() && hash.files_root.is_none() {
         return Err("the manifest holds neither root nor files_root".to_owned());
     }
-    let entry = |line: FileLine| FileEntry { path: line.path, size: Some(line.size), algorithm, digest: line.digest };
+    let entry = |line: FileLine| FileEntry {
+        path: line.path,
+        size: Some(line.size),
+        algorithm,
+        digest: line.digest,
+        pieces: Vec::new(),
+    };
     Ok(Manifest {
         tensors: hash.root.map(|root| Tensors { algorithm, names, root, lines: tensors }),
         files: files.filter(|_| hash.files_root.is_some()).map(|files| files.into_iter().map(entry).collect()),

@@ -8,6 +8,7 @@ pub mod hub;
 mod json;
 mod lines;
 pub mod oms;
+mod pieces;
 mod read;
 mod scope;
 mod take;
@@ -18,7 +19,7 @@ mod tests;
 
 pub use check::{Checked, check};
 pub use lines::{FileLine, TensorLine, files_root, root};
-pub use read::{FileEntry, Manifest, Tensors, read};
+pub use read::{FileEntry, Manifest, Piece, Tensors, read};
 pub use scope::{Identity, Scope};
 pub use take::{Ask, Digests, Names, take};
 pub use text::line;

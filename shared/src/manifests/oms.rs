@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::lines::FileLine;
-use super::read::{FileEntry, Manifest};
+use super::read::{FileEntry, Manifest, Piece};
 use crate::digests::Algorithm;
 use crate::facts::{Finding, Id};
 
@@ -20,8 +20,8 @@ const PREDICATE: &str = "https://model_signing/signature/v1.0";
 /// Names on top of the model that are never in a statement (section 6.2).
 pub const NEVER: &[&str] = &[".git", ".gitattributes", ".github", ".gitignore"];
 
-/// Algorithms of the specification that are known here (section 7).
-pub const ALGORITHMS: &[Algorithm] = &[Algorithm::Sha256, Algorithm::Blake3];
+/// Algorithms of the specification (section 7).
+pub const ALGORITHMS: &[Algorithm] = &[Algorithm::Sha256, Algorithm::Blake2b, Algorithm::Blake3];
 
 /// The unsigned statement about these files. `ignored` are exact paths that were left out, `links` says whether any file
 /// was reached through a symbolic link.
@@ -101,27 +101,33 @@ fn made(statement: &Value) -> Result<Manifest, String> {
     if text("/predicateType") != Some(PREDICATE) {
         return Err(format!("is not about a model: its predicate is not {PREDICATE}"));
     }
-    let method = text("/predicate/serialization/method").unwrap_or_default();
-    if method != "files" {
-        return Err(format!("digests pieces of files ({method:?}), which is not known here; only whole files are"));
-    }
     let algorithm = known(text("/predicate/serialization/hash_type"))?;
+    let size = at("/predicate/serialization/shard_size").and_then(Value::as_u64).filter(|size| *size > 0);
+    let pieces = match text("/predicate/serialization/method").unwrap_or_default() {
+        "files" => None,
+        "shards" => Some(size.ok_or("digests pieces of files and does not say of what size")?),
+        method => return Err(format!("digests a model by {method:?}, which is not known here")),
+    };
     let resources = at("/predicate/resources").and_then(Value::as_array).filter(|list| !list.is_empty());
     let entries: Vec<FileEntry> = resources
         .ok_or("names no files")?
         .iter()
-        .map(|resource| entry(resource, algorithm))
+        .map(|resource| entry(resource, algorithm, pieces))
         .collect::<Result<_, _>>()?;
     // Some sort by name, some folder by folder; the root tells whether it is the order in which they were signed.
-    let mut names: Vec<&str> = entries.iter().map(|entry| entry.path.as_str()).collect();
-    names.sort_unstable();
-    if names.windows(2).any(|pair| pair.first() == pair.last()) {
-        return Err("names a file twice".to_owned());
-    }
     if let Some(wanted) = text("/subject/0/digest/sha256")
         && wanted != root(entries.iter().map(|entry| entry.digest.as_str()))
     {
         return Err("lists files that do not make its root: the list was changed".to_owned());
+    }
+    let entries = match pieces {
+        Some(size) => super::pieces::join(entries, size)?,
+        None => entries,
+    };
+    let mut names: Vec<&str> = entries.iter().map(|entry| entry.path.as_str()).collect();
+    names.sort_unstable();
+    if names.windows(2).any(|pair| pair.first() == pair.last()) {
+        return Err("names a file twice".to_owned());
     }
     let ignored = at("/predicate/serialization/ignore_paths").and_then(Value::as_array).into_iter().flatten();
     let ignored = ignored.filter_map(Value::as_str).chain(NEVER.iter().copied());
@@ -136,19 +142,38 @@ fn known(name: Option<&str>) -> Result<Algorithm, String> {
     known.ok_or_else(|| format!("is made with {:?}, which is not known here", name.unwrap_or_default()))
 }
 
-fn entry(resource: &Value, algorithm: Algorithm) -> Result<FileEntry, String> {
+/// A file that was digested whole, or one piece of one.
+fn entry(resource: &Value, algorithm: Algorithm, pieces: Option<u64>) -> Result<FileEntry, String> {
     let text = |key: &str| resource.get(key).and_then(Value::as_str);
-    let (Some(path), Some(digest)) = (text("name"), text("digest")) else {
+    let (Some(name), Some(digest)) = (text("name"), text("digest")) else {
         return Err("has a file without name or digest".to_owned());
     };
-    if known(text("algorithm"))? != algorithm {
+    // model-signing calls the algorithm of pieces by their size too.
+    let said = text("algorithm").map(|said| match pieces {
+        Some(size) => said.strip_suffix(&format!("-sharded-{size}")).unwrap_or(said),
+        None => said,
+    });
+    if known(said)? != algorithm {
         return Err("mixes algorithms".to_owned());
     }
     let lower_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     if digest.len() != algorithm.digits() || !digest.bytes().all(lower_hex) {
-        return Err(format!("has no whole digest for {path:?}"));
+        return Err(format!("has no whole digest for {name:?}"));
     }
-    Ok(FileEntry { path: path.to_owned(), size: None, algorithm, digest: digest.to_owned() })
+    let mut entry =
+        FileEntry { path: name.to_owned(), size: None, algorithm, digest: digest.to_owned(), pieces: Vec::new() };
+    if pieces.is_some() {
+        // A name may have colons of its own.
+        let mut parts = name.rsplitn(3, ':');
+        let mut number = || parts.next().and_then(|part| part.parse::<u64>().ok());
+        let (end, start) = (number(), number());
+        let (Some(path), Some(start), Some(end)) = (parts.next(), start, end) else {
+            return Err(format!("has the piece {name:?}, which is not PATH:START:END"));
+        };
+        path.clone_into(&mut entry.path);
+        entry.pieces.push(Piece { range: start..end, digest: digest.to_owned() });
+    }
+    Ok(entry)
 }
 
 /// The pattern that matches this path and nothing else.
@@ -200,7 +225,9 @@ mod tests {
             ("/_type", json!("https://in-toto.io/Statement/v0.1")),
             ("/predicateType", json!("https://slsa.dev/provenance/v1")),
             ("/predicate/serialization/method", json!("shards")),
+            ("/predicate/serialization/method", json!("tensors")),
             ("/predicate/serialization/hash_type", json!("blake2b")),
+            ("/predicate/serialization/hash_type", json!("md5")),
             ("/predicate/resources", json!([])),
             ("/predicate/resources/0/digest", json!(Algorithm::Sha256.of(b"3"))),
             ("/predicate/resources/0/digest", json!("00")),
@@ -210,5 +237,43 @@ mod tests {
             assert!(reread(&changed(place, value)).is_err(), "{place}");
         }
         assert!(reread(&json!({"dsseEnvelope": {"payload": "!"}})).is_err());
+    }
+    #[test]
+    fn pieces_are_joined_to_files() {
+        let pieces = |names: &[&str]| {
+            let digests: Vec<String> = names.iter().map(|name| Algorithm::Sha256.of(name.as_bytes())).collect();
+            let resources: Vec<Value> = names
+                .iter()
+                .zip(&digests)
+                .map(|(name, digest)| json!({"name": name, "algorithm": "sha256-sharded-10", "digest": digest}))
+                .collect();
+            reread(&json!({
+                "_type": STATEMENT,
+                "subject": [{"name": "m", "digest": {"sha256": root(digests.iter().map(String::as_str))}}],
+                "predicateType": PREDICATE,
+                "predicate": {
+                    "serialization": {"method": "shards", "hash_type": "sha256", "shard_size": 10},
+                    "resources": resources,
+                },
+            }))
+        };
+        // In the order of names, which is not that of bytes.
+        let files = pieces(&["a:b:0:10", "a:b:10:20", "a:b:20:21", "c:0:10"]).unwrap().files.unwrap();
+        let read: Vec<_> = files.iter().map(|file| (file.path.as_str(), file.size, file.pieces.len())).collect();
+        assert_eq!(read, [("a:b", Some(21), 3), ("c", Some(10), 1)]);
+        assert_eq!(files[0].pieces[2].digest, Algorithm::Sha256.of(b"a:b:20:21"));
+        for names in [
+            &["a:0:10", "a:20:30"][..],
+            &["a:10:20"],
+            &["a:0:7", "a:7:14"],
+            &["a:0:11"],
+            &["a:0:0"],
+            &["a:0:10", "a:0:10"],
+            &["a"],
+            &["a:0"],
+            &["a:-1:9"],
+        ] {
+            assert!(pieces(names).is_err(), "{names:?}");
+        }
     }
 }

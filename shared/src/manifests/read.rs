@@ -21,6 +21,18 @@ pub struct FileEntry {
     pub size: Option<u64>,
     /// What the digest is.
     pub algorithm: Algorithm,
+    /// In lower-case hexadecimal; empty if only pieces were digested.
+    pub digest: String,
+    /// The pieces that were digested each on its own, which are all of the file in its order; none if it was digested
+    /// whole.
+    pub pieces: Vec<Piece>,
+}
+
+/// A piece of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    /// First byte, and the one after the last.
+    pub range: std::ops::Range<u64>,
     /// In lower-case hexadecimal.
     pub digest: String,
 }
@@ -116,11 +128,14 @@ impl Manifest {
     }
 }
 
-/// What the name of a list says of its digests: `b3sum` writes its lines as `sha256sum` does.
+/// What the name of a list says of its digests: `b3sum` writes its lines as `sha256sum` does, `b2sum` as `sha512sum`.
 fn by_name(file: &Path) -> Option<Algorithm> {
     let name = file.file_name()?.to_string_lossy().to_ascii_lowercase();
-    let words = [".b3", "b3sum", "blake3"];
-    words.iter().any(|word| name.contains(word)).then_some(Algorithm::Blake3)
+    let says = |words: [&str; 3]| words.iter().any(|word| name.contains(word));
+    if says([".b3", "b3sum", "blake3"]) {
+        return Some(Algorithm::Blake3);
+    }
+    says([".b2", "b2sum", "blake2"]).then_some(Algorithm::Blake2b)
 }
 
 /// A path that stays inside the folder it is taken from, without its `.` parts.

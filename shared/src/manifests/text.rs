@@ -44,7 +44,7 @@ fn entry(line: &str, untagged: Option<Algorithm>) -> Result<FileEntry, String> {
         None => plain(line, untagged)?,
     };
     let path = if escaped { unescaped(name).ok_or("has a name with an unknown escape")? } else { name.to_owned() };
-    Ok(FileEntry { path, size: None, algorithm, digest: digest.to_ascii_lowercase() })
+    Ok(FileEntry { path, size: None, algorithm, digest: digest.to_ascii_lowercase(), pieces: Vec::new() })
 }
 
 /// `SHA256 (name) = digest`.
@@ -70,8 +70,14 @@ fn plain(line: &str, untagged: Option<Algorithm>) -> Result<(Algorithm, &str, &s
     if !is_hex(digest) || name.is_empty() {
         return Err(unknown());
     }
-    let algorithm = untagged.into_iter().chain(Algorithm::all()).find(|algorithm| algorithm.digits() == digest.len());
-    let algorithm = algorithm.ok_or_else(|| format!("has a digest of {} digits, of no known kind", digest.len()))?;
+    // As long as those of BLAKE2b are those of SHA-512, which is commoner.
+    let usual = Algorithm::all().filter(|algorithm| *algorithm != Algorithm::Blake2b);
+    let algorithm = untagged.into_iter().chain(usual).find(|algorithm| algorithm.digits() == digest.len());
+    let algorithm = algorithm.ok_or_else(|| {
+        let blake2b = digest.len() == Algorithm::Blake2b.digits();
+        let kind = if blake2b { "BLAKE2b only with --algorithm blake2b" } else { "of no known kind" };
+        format!("has a digest of {} digits, {kind}", digest.len())
+    })?;
     Ok((algorithm, digest, name))
 }
 
@@ -140,6 +146,9 @@ mod tests {
         let of =
             |untagged| read(text.as_bytes(), "m", untagged).0.iter().map(|entry| entry.algorithm).collect::<Vec<_>>();
         assert_eq!(of(None), [Algorithm::Sha256, Algorithm::Md5, Algorithm::Sha256]);
+        let long = format!("{}  a\n", "0".repeat(128));
+        assert_eq!(read(long.as_bytes(), "m", None).1.len(), 1);
+        assert_eq!(read(long.as_bytes(), "m", Some(Algorithm::Blake2b)).0[0].algorithm, Algorithm::Blake2b);
         assert_eq!(of(Some(Algorithm::Blake3)), [Algorithm::Blake3, Algorithm::Md5, Algorithm::Sha256]);
     }
 

@@ -36,7 +36,8 @@ impl Kept {
     /// Ends one checkpoint: its audit goes into the document, what was learned into the file.
     pub(crate) fn close(&self, document: &mut Document, context: &Context) -> Status {
         let audit = self.cache.audit();
-        if (audit.new > 0 || audit.again > 0)
+        let gone = self.cache.forget_gone(&document.path());
+        if (audit.new > 0 || audit.again > 0 || gone > 0)
             && let Err(error) = self.write()
         {
             context.say(&format!("the digests are not kept: {error:#}"));

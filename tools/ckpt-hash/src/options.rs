@@ -27,7 +27,7 @@ pub(crate) const EXAMPLES: &[Example] = &[
 pub(crate) enum Format {
     /// The document
     Json,
-    /// Files only, as `sha256sum` lists them (as `md5sum`, `sha1sum`, `b3sum` with --algorithm md5, sha1, blake3)
+    /// Files only, as `sha256sum` lists them (as `md5sum`, `sha1sum`, `b2sum`, `b3sum` with --algorithm md5, sha1, blake2b, blake3)
     Sha256sum,
     /// Files only, MD5, as Meta's `checklist.chk` has them
     Checklist,
@@ -47,7 +47,7 @@ pub(crate) struct Options {
     #[arg(long, help_heading = "Digests")]
     pub(crate) files: bool,
 
-    /// Algorithm: sha256 (the default), blake3, md5, sha1 or git-blob; with --check, what a list's digests are where its
+    /// Algorithm: sha256 (the default), blake3, blake2b, md5, sha1 or git-blob; with --check, what a list's digests are where its
     /// lines do not say so
     #[arg(long, value_name = "NAME", value_parser = algorithm, help_heading = "Digests")]
     pub(crate) algorithm: Option<Algorithm>,
@@ -76,7 +76,7 @@ pub(crate) struct Options {
     #[arg(long, short, value_name = "FILE", help_heading = "Output")]
     pub(crate) output: Option<PathBuf>,
 
-    /// Check against a manifest: a document of ckpt-hash, a list of `sha256sum`, `md5sum` or `b3sum`, a `checklist.chk`,
+    /// Check against a manifest: a document of ckpt-hash, a list of `sha256sum`, `md5sum`, `b2sum` or `b3sum`, a `checklist.chk`,
     /// a statement or bundle of OpenSSF Model Signing; `-` reads it from stdin. Without PATH, the manifest's folder is
     /// checked
     #[arg(long, value_name = "FILE", help_heading = "Check",

@@ -43,6 +43,9 @@ struct Entry {
     inode: u64,
     algorithm: String,
     state: State,
+    /// Where it was seen last, if that can be written down: without links.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
     /// Seconds since 1970 when it was read last.
     read: u64,
     /// It has been read since and was not the same. It is read again until it is.
@@ -183,10 +186,33 @@ impl Cache {
         self.again.until.is_some()
     }
 
+    /// Drops what is known of files that were below a folder and are gone, or have become other files. Only for a folder
+    /// that was just seen: what is not mounted is not gone. Returns how many entries went.
+    pub fn forget_gone(&self, folder: &Path) -> usize {
+        let Ok(folder) = folder.canonicalize() else { return 0 };
+        let mut inner = self.inner();
+        let before = inner.entries.len();
+        inner.entries.retain(|(device, inode, _), entry| {
+            let path = entry.path.as_deref().map(Path::new).filter(|path| path.starts_with(&folder));
+            path.is_none_or(|path| match std::fs::metadata(path) {
+                Ok(data) => (data.dev(), data.ino()) == (*device, *inode),
+                Err(error) => error.kind() != std::io::ErrorKind::NotFound,
+            })
+        });
+        before.saturating_sub(inner.entries.len())
+    }
+
     /// What is known of a file in the state it is in: its digest, and those of all these spans.
-    pub(super) fn known(&self, data: &Metadata, algorithm: Algorithm, whole: bool, spans: &[Span]) -> Option<Known> {
-        let inner = self.inner();
-        let entry = inner.entries.get(&(data.dev(), data.ino(), algorithm.name().to_owned()))?;
+    pub(super) fn known(
+        &self,
+        (path, data): (Option<&Path>, &Metadata),
+        algorithm: Algorithm,
+        whole: bool,
+        spans: &[Span],
+    ) -> Option<Known> {
+        let mut inner = self.inner();
+        let entry = inner.entries.get_mut(&(data.dev(), data.ino(), algorithm.name().to_owned()))?;
+        entry.path = path.and_then(place).or(entry.path.take());
         if entry.state != State::of(data) {
             return None;
         }
@@ -224,12 +250,14 @@ impl Cache {
             inode: key.1,
             algorithm: key.2.clone(),
             state,
+            path: None,
             read: 0,
             rotten: false,
             whole: None,
             spans: Vec::new(),
         });
         entry.rotten = rotten.is_some();
+        entry.path = file.path.and_then(place).or(entry.path);
         if let Some((offset, needed, found)) = rotten {
             // What was right stays known, so that the file is told rotten until it is mended.
             let message = "the bytes are not those read before, though nobody has written the file since";
@@ -281,6 +309,7 @@ pub(super) struct Known {
 /// What was read of a file.
 pub(super) struct Learned<'a> {
     pub(super) name: &'a str,
+    pub(super) path: Option<&'a Path>,
     pub(super) before: &'a Metadata,
     pub(super) began: SystemTime,
     pub(super) algorithm: Algorithm,
@@ -295,6 +324,11 @@ pub(super) fn is_same(before: &Metadata, after: &Metadata) -> bool {
 
 fn seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+}
+
+/// Where a file is, without links; none if that is not UTF-8.
+fn place(path: &Path) -> Option<String> {
+    path.canonicalize().ok()?.to_str().map(str::to_owned)
 }
 
 /// A number that stands for a path, the same in every run.

@@ -14,7 +14,7 @@ use anyhow::{Result, bail};
 
 use super::Whole;
 use super::spans::{Span, Spans};
-use crate::bytes::{FileSource, ReadAt, to_u64, to_usize};
+use crate::bytes::{ReadAt, to_u64, to_usize};
 use crate::digests::Algorithm;
 use crate::facts::{FileId, Finding, Progress, Recipe};
 use crate::formats::detect;
@@ -210,7 +210,8 @@ impl<'a> Crew<'a> {
         let mut hasher = self.algorithm.hasher(source.size());
         let (mut offset, mut bytes) = (0, Vec::new());
         while offset < source.size() {
-            self.fill(&mut bytes, &source, file, offset, source.size())?;
+            bytes.resize(to_usize(source.size().saturating_sub(offset).min(CHUNK)), 0);
+            source.read_exact_at(&mut bytes, offset).map_err(|error| self.unreadable(&error, file, offset))?;
             hasher.update(&bytes);
             self.progress.advance(to_u64(bytes.len()))?;
             if let Some(mut spans) = self.advance(number, file, offset, to_u64(bytes.len()))? {
@@ -310,7 +311,8 @@ impl<'a> Crew<'a> {
                 return Ok(());
             }
             drop(state);
-            self.fill(&mut bytes, &source, file, at, end)?;
+            bytes.resize(to_usize(end.saturating_sub(at).min(CHUNK)), 0);
+            source.read_again_at(&mut bytes, at).map_err(|error| self.unreadable(&error, file, at))?;
             let digested = spans.update(at, &bytes);
             at = at.saturating_add(to_u64(bytes.len()));
             self.progress.advance(digested)?;
@@ -322,12 +324,6 @@ impl<'a> Crew<'a> {
             flight.spans = Some(spans);
             flight.digested = digested;
         }
-    }
-
-    /// Reads the next chunk before `end`.
-    fn fill(&self, bytes: &mut Vec<u8>, source: &FileSource, file: FileId, offset: u64, end: u64) -> Result<()> {
-        bytes.resize(to_usize(end.saturating_sub(offset).min(CHUNK)), 0);
-        Ok(source.read_exact_at(bytes, offset).map_err(|error| self.unreadable(&error, file, offset))?)
     }
 
     fn unreadable(&self, error: &std::io::Error, file: FileId, offset: u64) -> Finding {

@@ -54,10 +54,9 @@ impl Plan {
         for (&file, spans) in &work.spans {
             let data = state(file);
             plan.states.extend(data.clone().map(|data| (file, data)));
-            let known = means
-                .cache
-                .zip(data)
-                .and_then(|(cache, data)| Some((cache, cache.known(&data, means.algorithm, true, &spans.list)?)));
+            let known = means.cache.zip(data).and_then(|(cache, data)| {
+                Some((cache, cache.known((path(file), &data), means.algorithm, true, &spans.list)?))
+            });
             match known {
                 None => plan.files.push(file),
                 // What is known to be rotten is looked at whatever the time.
@@ -73,7 +72,7 @@ impl Plan {
             let known = means.cache.zip(file).and_then(|(cache, file)| {
                 let data = state(file)?;
                 plan.states.insert(file, data.clone());
-                let known = cache.known(&data, means.algorithm, false, &spans)?;
+                let known = cache.known((path(file), &data), means.algorithm, false, &spans)?;
                 let late = !cache.in_time() && !known.rotten;
                 (late || !(known.rotten || due(cache, file))).then_some((file, known))
             });
@@ -214,7 +213,8 @@ impl Plan {
             && cache::is_same(before, &after)
         {
             let (name, began, algorithm) = (reader.pool().name(file), self.began, means.algorithm);
-            cache.learn(&Learned { name, before, began, algorithm, whole, spans });
+            let path = reader.pool().path(file);
+            cache.learn(&Learned { name, path, before, began, algorithm, whole, spans });
         }
     }
 }

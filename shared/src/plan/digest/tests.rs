@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::*;
-use crate::bytes::Pool;
+use crate::bytes::{Care, Pool};
 use crate::facts::{Dtype, Finding, Id, Op};
 
 const SIZES: [usize; 4] = [0, 17, 3 << 20, (2 << 20) + 5];
@@ -26,6 +26,19 @@ fn files() -> (tempfile::TempDir, Vec<Vec<u8>>, Pool) {
 
 fn bytes(file: usize, offset: u64, count: u64) -> Recipe {
     Recipe::bytes(Dtype::U8, vec![count], FileId(file), offset)
+}
+
+#[test]
+fn a_rate_counts_every_byte_once_however_many_threads_look_at_it() {
+    let (_keep, contents, mut pool) = files();
+    let value = bytes(2, 0, 3 << 20);
+    for jobs in [1, 2, 3] {
+        let care = Arc::new(Care::new(u64::MAX));
+        pool.set_care(Some(Arc::clone(&care)));
+        let all: Vec<FileId> = (0..contents.len()).map(FileId).collect();
+        take(&Reader::new(&pool), &all, &[&value], Algorithm::Sha256, jobs, &Progress::default()).unwrap();
+        assert_eq!(care.counted(), SIZES.iter().sum::<usize>() as u64, "{jobs} threads");
+    }
 }
 
 #[test]

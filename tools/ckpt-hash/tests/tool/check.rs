@@ -1,4 +1,5 @@
 //! Manifests of every kind against folders that changed in every way.
+#![expect(clippy::arithmetic_side_effects, reason = "small numbers of our own")]
 
 use std::fs;
 use std::path::Path;
@@ -135,6 +136,81 @@ fn lists_of_other_programs_are_checked() {
     fs::write(small.path().join("model/list"), list + "nonsense\n").unwrap();
     let (document, code) = answer(small.path(), &["--check", "model/list"]);
     assert_eq!((code, findings(&document)), (1, pairs(&[("manifest-invalid", "model/list")])));
+}
+
+/// A statement of model-signing over the files of a folder, in pieces of that size.
+fn pieces(folder: &Path, names: &[&str], size: usize) -> Value {
+    use ckpt::digests::Algorithm;
+    let mut resources = Vec::new();
+    for name in names {
+        let content = fs::read(folder.join(name)).unwrap();
+        for (number, piece) in content.chunks(size).enumerate() {
+            let (start, digest) = (number * size, Algorithm::Blake2b.of(piece));
+            let name = format!("{name}:{start}:{}", start + piece.len());
+            resources.push(json!({"name": name, "algorithm": format!("blake2b-sharded-{size}"), "digest": digest}));
+        }
+    }
+    json!({
+        "_type": "https://in-toto.io/Statement/v1",
+        "predicateType": "https://model_signing/signature/v1.0",
+        "predicate": {
+            "serialization": {"method": "shards", "hash_type": "blake2b", "shard_size": size},
+            "resources": resources,
+        },
+    })
+}
+
+#[test]
+fn pieces_of_files_are_checked() {
+    let folder = small();
+    let model = folder.path().join("model");
+    fs::write(model.join("a:b.txt"), "0123456789abcdefghij+").unwrap();
+    fs::write(model.join("empty"), "").unwrap();
+    let statement = pieces(&model, &["a:b.txt", "config.json", "w.safetensors"], 10);
+    fs::write(folder.path().join("s.json"), statement.to_string()).unwrap();
+    let check = || {
+        let (document, code) = answer(folder.path(), &["--check", "s.json", "model"]);
+        assert_eq!(code, i32::from(document["hash"]["check"]["findings"] != json!([])), "{document}");
+        document["hash"]["check"].clone()
+    };
+    assert_eq!((&check()["unchanged"], &check()["added"]), (&json!(3), &json!(0)));
+
+    fs::write(model.join("a:b.txt"), "0123456789abcdefghiJ*").unwrap();
+    let said = check();
+    let finding = &said["findings"][0];
+    assert_eq!(
+        (&said["changed"], &finding["id"], &finding["offset"]),
+        (&json!(1), &json!("manifest-changed"), &json!(10))
+    );
+    assert_eq!(finding["message"], "2 of the file's 3 pieces are not those of the manifest");
+
+    fs::write(model.join("a:b.txt"), "0123456789abcdefghij").unwrap();
+    let said = check();
+    assert_eq!(
+        (&said["findings"][0]["needed"], &said["findings"][0]["found"]),
+        (&json!("21 bytes"), &json!("20 bytes"))
+    );
+
+    fs::remove_file(model.join("a:b.txt")).unwrap();
+    fs::write(model.join("other.txt"), "0123456789abcdefghij-").unwrap();
+    assert_eq!((&check()["missing"], &check()["added"], &check()["moved"]), (&json!(1), &json!(1), &json!(0)));
+    fs::write(model.join("other.txt"), "0123456789abcdefghij+").unwrap();
+    assert_eq!((&check()["missing"], &check()["added"], &check()["moved"]), (&json!(0), &json!(0), &json!(1)));
+}
+
+#[test]
+fn blake2b_is_told_from_what_is_as_long() {
+    let folder = small();
+    let content = fs::read(folder.path().join("model/config.json")).unwrap();
+    let digest = ckpt::digests::Algorithm::Blake2b.of(&content);
+    let words = |list, more: &'static str| ["--check", list, "model", "--exclude", "w*", more];
+    fs::write(folder.path().join("list"), format!("{digest}  config.json\n")).unwrap();
+    assert_eq!(answer(folder.path(), &words("list", "-q")).1, 2, "it may be SHA-512");
+    assert_eq!(answer(folder.path(), &words("list", "--algorithm=blake2b")).1, 0);
+    fs::copy(folder.path().join("list"), folder.path().join("model.b2sum")).unwrap();
+    assert_eq!(answer(folder.path(), &words("model.b2sum", "-q")).1, 0);
+    fs::write(folder.path().join("list"), format!("BLAKE2b (config.json) = {digest}\n")).unwrap();
+    assert_eq!(answer(folder.path(), &words("list", "-q")).1, 0);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
-use super::{answer, copy, run};
+use super::{answer, copy, run, safetensors};
 
 const SHARD: &str = "model/model-00001-of-00002.safetensors";
 
@@ -122,6 +122,46 @@ fn a_file_that_was_written_is_no_rot() {
     assert_eq!((audit(&document).2, code), (vec![], 0));
     assert_eq!(document["hash"]["audit"]["new"], 1);
     assert_ne!(document["hash"]["root"], first["hash"]["root"]);
+}
+
+#[test]
+fn what_is_gone_is_forgotten_where_somebody_looked() {
+    let folder = old();
+    let root = folder.path();
+    fs::create_dir(root.join("other")).unwrap();
+    for name in ["model/a.txt", "model/b.txt", "other/w.safetensors", "other/c.txt"] {
+        let content = if name.ends_with("txt") { name.as_bytes().to_vec() } else { safetensors(&[("w", b"1234")]) };
+        fs::write(root.join(name), content).unwrap();
+        age(&root.join(name));
+    }
+    let known = || {
+        let text = fs::read_to_string(root.join("kept")).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let paths = lines.filter_map(|line| Some(line["path"].as_str()?.rsplit_once('/')?.1.to_owned()));
+        let mut paths: Vec<String> = paths.filter(|path| path.ends_with(".txt")).collect();
+        paths.sort();
+        paths
+    };
+    assert_eq!(answer(root, &["--cache", "kept", "model"]).1, 0);
+    assert_eq!(answer(root, &["--cache", "kept", "other"]).1, 0);
+    assert_eq!(known(), ["a.txt", "b.txt", "c.txt"]);
+
+    fs::remove_file(root.join("model/a.txt")).unwrap();
+    fs::remove_file(root.join("other/c.txt")).unwrap();
+    let (document, _) = answer(root, &["--cache", "kept", "model"]);
+    assert_eq!(document["hash"]["audit"]["new"], 0);
+    // Nobody looked at the other one: it may be a disk that is not there today.
+    assert_eq!(known(), ["b.txt", "c.txt"]);
+    assert_eq!(answer(root, &["--cache", "kept", "other"]).1, 0);
+    assert_eq!(known(), ["b.txt"]);
+
+    // A file under another name is not gone. Its inode has been changed by the renaming, so it is read once more.
+    fs::rename(root.join("model/b.txt"), root.join("model/d.txt")).unwrap();
+    assert_eq!(answer(root, &["--cache", "kept", "model"]).1, 0);
+    assert_eq!(known(), ["d.txt"]);
+    let (document, _) = answer(root, &["--cache", "kept", "model"]);
+    assert_eq!(audit(&document).0, 0);
+    assert_eq!((document["hash"]["audit"]["new"].as_u64(), known()), (Some(0), vec!["d.txt".to_owned()]));
 }
 
 #[test]

@@ -7,8 +7,19 @@ use ckpt::layouts::Checkpoint;
 use ckpt::manifests::{self, Manifest};
 
 /// Names and endings of lists of digests; `model.sig` is what model-signing calls its bundle.
-const NAMES: &[&str] = &["sha256sums", "sha256sums.txt", "md5sums", "md5sums.txt", "b3sums", "b3sums.txt", "model.sig"];
-const ENDINGS: &[&str] = &["checklist.chk", ".sha256", ".sha256sum", ".md5", ".b3", ".b3sum", ".manifest.json"];
+const NAMES: &[&str] = &[
+    "sha256sums",
+    "sha256sums.txt",
+    "md5sums",
+    "md5sums.txt",
+    "b2sums",
+    "b2sums.txt",
+    "b3sums",
+    "b3sums.txt",
+    "model.sig",
+];
+const ENDINGS: &[&str] =
+    &["checklist.chk", ".sha256", ".sha256sum", ".md5", ".b2", ".b2sum", ".b3", ".b3sum", ".manifest.json"];
 
 /// Holds the files that such lists name against them, on top and in folders. What a list does not name it does not
 /// speak of; of a manifest that names tensors as well, the files are enough.
