@@ -87,7 +87,8 @@ fn is_useful(finding: &Finding, size: usize) {
 
 #[test]
 fn weight_files() {
-    let files = fixtures(|path, length| length <= SMALL && !path.ends_with(".json"));
+    // A model of each family is one more file of safetensors or GGUF.
+    let files = fixtures(|path, length| length <= SMALL && !path.ends_with(".json") && !path.contains("/families/"));
     assert!(files.len() > 80, "{} files", files.len());
     let folder = tempfile::tempdir().expect("a folder");
     let tables = AtomicUsize::new(0);

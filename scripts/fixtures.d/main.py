@@ -6,10 +6,12 @@ import shutil
 
 import adapter_files
 import dcp_files
+import family_files
 import gguf_files
 import hf_files
 import llama
 import neighbour_files
+import quantised_files
 import safetensors_files
 import torch
 import torch_files
@@ -29,6 +31,8 @@ PARTS = {
     "safetensors": safetensors_files.make,
     "safetensors-bad": safetensors_files.make_bad,
     "gguf": gguf_files.make,
+    "quantised": quantised_files.make,
+    "families": family_files.make,
     "distcp": dcp_files.make,
     "zero": zero_files.make,
     "neighbours": neighbour_files.make,

@@ -1,7 +1,10 @@
 """Files of other frameworks: numpy's arrays, Flax's msgpack, NeMo's tars, torch's exported programs and its tar of 2016."""
 
 import argparse
+import bz2
+import gzip
 import io
+import lzma
 import pickle
 import struct
 import tarfile
@@ -41,7 +44,7 @@ class Bundle:
 
 def make(folder):
     bundle = Bundle(folder)
-    for part in (arrays, archives, mlx, flax, onnx, nemo, megatron, wrapped, exported, tar_of_2016, refused):
+    for part in (arrays, archives, mlx, flax, onnx, nemo, megatron, wrapped, exported, scripted, tar_of_2016, refused):
         part(bundle)
     digests.write(folder / "expected.json", {"torch": torch.__version__, "numpy": numpy.__version__, "tensors": bundle.tensors})
 
@@ -379,6 +382,20 @@ def exported(bundle):
     bundle.record("torch/exported_2_5.pt2", state)
 
 
+def scripted(bundle):
+    """TorchScript, without the places of its source in this file and without the id, which is another one each time."""
+    torch.manual_seed(1)
+    model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2, bias=False).to(torch.bfloat16))
+    whole = io.BytesIO()
+    torch.jit.save(torch.jit.script(model), whole)
+    path = bundle.path("torch/scripted.pt")
+    with zipfile.ZipFile(whole) as source, zipfile.ZipFile(path, "w") as target:
+        for name in source.namelist():
+            if not name.endswith((".debug_pkl", "/serialization_id")):
+                target.writestr(zipfile.ZipInfo(name), source.read(name))
+    bundle.record("torch/scripted.pt", torch.jit.load(path).state_dict())
+
+
 # --- what is named and not read ---------------------------------------------------------------------------------------
 
 
@@ -389,3 +406,21 @@ def refused(bundle):
     numpy.savez(bundle.path("refused/objects.npz"), w=bundle.floats(2), parts=numpy.array([bundle.floats(2), None], dtype=object))
     tar(bundle.path("refused/packed.nemo"), {"./model_config.yaml": b"a: 1\n"}, "w:bz2")
     tar(bundle.path("refused/other.tar"), {"notes.txt": b"nothing here"})
+    # What is known by its first bytes, or its last: no library here writes these, and nothing else of them is looked at.
+    for file, data in {
+        "weights.h5": b"\x89HDF\r\n\x1a\n" + bytes(24),
+        "manifest.ocdbt": b"\x0c\xdb\x3a\x2a" + bytes(24),
+        "model.ckpt.index": bytes(range(1, 40)) + b"\x57\xfb\x80\x8b\x24\x75\x47\xdb",
+        "packed.zst": b"\x28\xb5\x2f\xfd" + bytes(range(1, 9)),
+        "packed.7z": b"7z\xbc\xaf\x27\x1c" + bytes(range(1, 27)),
+        "packed.rar": b"Rar!\x1a\x07\x01\x00" + bytes(range(1, 9)),
+    }.items():
+        bundle.path(f"refused/{file}").write_bytes(data)
+    words = b"weights, packed by hand\n"
+    bundle.path("refused/packed.gz").write_bytes(gzip.compress(words, mtime=0))
+    bundle.path("refused/packed.bz2").write_bytes(bz2.compress(words))
+    bundle.path("refused/packed.xz").write_bytes(lzma.compress(words))
+    bundle.path("refused/bare.pkl").write_bytes(pickle.dumps({"step": 3, "rate": 0.5}, 4))
+    with zipfile.ZipFile(bundle.path("refused/model.keras"), "w") as archive:
+        for name, data in {"config.json": b"{}", "metadata.json": b"{}", "model.weights.h5": b"\x89HDF\r\n\x1a\n"}.items():
+            archive.writestr(zipfile.ZipInfo(name), data)

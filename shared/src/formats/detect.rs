@@ -104,6 +104,12 @@ impl Format {
         ROWS.iter().find(|row| row.0 == self)
     }
 
+    /// Every format's name, in the order of the table.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        let mut before = "";
+        ROWS.iter().map(|row| row.1).filter(move |name| std::mem::replace(&mut before, name) != *name)
+    }
+
     /// The name used in documents.
     pub fn name(self) -> &'static str {
         self.row().map_or("", |row| row.1)

@@ -25,12 +25,16 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Every kind's word.
+    pub const NAMES: [&str; 3] = ["run", "tree", "cache"];
+
     /// The word used for it where a checkpoint has its layout.
     pub fn name(&self) -> &'static str {
+        let [run, tree, cache] = Kind::NAMES;
         match self {
-            Kind::Run(_) => "run",
-            Kind::Tree => "tree",
-            Kind::Cache => "cache",
+            Kind::Run(_) => run,
+            Kind::Tree => tree,
+            Kind::Cache => cache,
         }
     }
 

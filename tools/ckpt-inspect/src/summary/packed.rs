@@ -59,6 +59,8 @@ const SCHEMES: &[Scheme] = &[
              helpers: &["_scales"] },
     Scheme { method: "gptq", telltale: "qweight", packed: &[("qweight", Dtype::I32, Pack::Bits)],
              helpers: &["qzeros", "scales", "g_idx"] },
+    Scheme { method: "auto-round", telltale: "", packed: &[("qweight", Dtype::I32, Pack::Bits)],
+             helpers: &["qzeros", "scales", "g_idx"] },
     Scheme { method: "awq", telltale: "", packed: &[("qweight", Dtype::I32, Pack::Bits)],
              helpers: &["qzeros", "scales"] },
     Scheme { method: "bitsandbytes", telltale: "quant_map", packed: &[("weight", Dtype::U8, Pack::Two)],

@@ -1,0 +1,100 @@
+"""A tiny random model of each family, as transformers saves it; of those that llama.cpp has under a name of its own, a GGUF."""
+
+import digests
+import gguf
+import numpy
+import torch
+import transformers
+from safetensors.torch import load_file
+
+TEXT = {
+    "vocab_size": 32,
+    "hidden_size": 8,
+    "intermediate_size": 12,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "max_position_embeddings": 64,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+# A head that is not the quotient, as in Mistral-Nemo, Qwen 3 and Gemma.
+OWN_HEAD = TEXT | {"head_dim": 6}
+EXPERTS = {"num_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 6}
+SIGLIP = {
+    "hidden_size": 8,
+    "intermediate_size": 12,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "image_size": 8,
+    "patch_size": 4,
+    "vision_use_head": False,
+}
+
+# family -> the class's name without its ending, its config's class, its settings, llama.cpp's name if it has one of its own
+FAMILIES = {
+    "gemma2": ("Gemma2ForCausalLM", "Gemma2Config", OWN_HEAD, "gemma2"),
+    "gemma3": (
+        "Gemma3ForConditionalGeneration",
+        "Gemma3Config",
+        {"text_config": OWN_HEAD, "vision_config": SIGLIP, "mm_tokens_per_image": 1},
+        None,
+    ),
+    "gemma3_text": ("Gemma3ForCausalLM", "Gemma3TextConfig", OWN_HEAD, "gemma3"),
+    "mistral": ("MistralForCausalLM", "MistralConfig", OWN_HEAD | {"sliding_window": None}, None),
+    "mixtral": ("MixtralForCausalLM", "MixtralConfig", TEXT | {"num_local_experts": 2}, None),
+    "phi3": ("Phi3ForCausalLM", "Phi3Config", TEXT, "phi3"),
+    "qwen2": ("Qwen2ForCausalLM", "Qwen2Config", TEXT, "qwen2"),
+    "qwen2_moe": (
+        "Qwen2MoeForCausalLM",
+        "Qwen2MoeConfig",
+        TEXT | EXPERTS | {"shared_expert_intermediate_size": 10},
+        None,
+    ),
+    "qwen3": ("Qwen3ForCausalLM", "Qwen3Config", OWN_HEAD, "qwen3"),
+    "qwen3_moe": ("Qwen3MoeForCausalLM", "Qwen3MoeConfig", OWN_HEAD | EXPERTS, None),
+}
+
+
+def make(folder):
+    entries = []
+    for name, (model, config, settings, architecture) in FAMILIES.items():
+        torch.manual_seed(0)
+        config = getattr(transformers, config)(**settings)
+        made = getattr(transformers, model)(config).to(torch.bfloat16)
+        for parameter in made.parameters():
+            # Norms and biases begin as ones and zeros; values that differ show what is done to them.
+            parameter.data += torch.randn_like(parameter) * 0.05
+        made.save_pretrained(folder / name)
+        (folder / name / "generation_config.json").unlink(missing_ok=True)
+        weights = load_file(folder / name / "model.safetensors")
+        entries += [digests.entry(key, weights[key], file=f"{name}/model.safetensors") for key in sorted(weights)]
+        if architecture:
+            entries += written(folder, name, architecture, config, weights)
+    digests.write(folder / "expected.json", {"transformers": transformers.__version__, "tensors": entries})
+
+
+def written(folder, name, architecture, config, weights):
+    """The same in GGUF, under the names of gguf-py's own map; llama.cpp keeps Gemma's norms with the one that is added to them."""
+    (number,) = (number for number, own in gguf.MODEL_ARCH_NAMES.items() if own == architecture)
+    names = gguf.get_tensor_name_map(number, config.num_hidden_layers)
+    file = f"{name}.gguf"
+    writer = gguf.GGUFWriter(folder / file, architecture)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_key_length(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
+    entries = []
+    for key, tensor in weights.items():
+        values = tensor.float() + (name.startswith("gemma") and key.endswith("norm.weight"))
+        own = names.get_name(key, try_suffixes=(".weight", ".bias"))
+        writer.add_tensor(own, numpy.ascontiguousarray(values.numpy()))
+        entries.append(digests.entry(own, values, file=file))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return entries
