@@ -32,6 +32,37 @@ SIGLIP = {
     "vision_use_head": False,
 }
 
+# The embedding has eight rows more than the head, which are those of the image's token.
+MLLAMA = {
+    "text_config": TEXT | {"cross_attention_layers": [0], "rope_parameters": {"rope_type": "default", "rope_theta": 5e5}},
+    "vision_config": {
+        "hidden_size": 8,
+        "intermediate_size": 12,
+        "num_hidden_layers": 2,
+        "num_global_layers": 1,
+        "attention_heads": 2,
+        "image_size": 8,
+        "patch_size": 4,
+        "max_num_tiles": 2,
+        "intermediate_layers_indices": [0],
+        "vision_output_dim": 16,
+        "supported_aspect_ratios": [[1, 1], [1, 2], [2, 1]],
+    },
+}
+# Every second layer has experts.
+LLAMA4 = OWN_HEAD | {"num_local_experts": 2, "interleave_moe_layer_step": 2, "intermediate_size_mlp": 10}
+LLAMA4_VISION = {
+    "hidden_size": 8,
+    "intermediate_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "image_size": 8,
+    "patch_size": 4,
+    "vision_output_dim": 10,
+    "projector_input_dim": 10,
+    "projector_output_dim": 10,
+}
+
 # family -> the class's name without its ending, its config's class, its settings, llama.cpp's name if it has one of its own
 FAMILIES = {
     "gemma2": ("Gemma2ForCausalLM", "Gemma2Config", OWN_HEAD, "gemma2"),
@@ -42,8 +73,16 @@ FAMILIES = {
         None,
     ),
     "gemma3_text": ("Gemma3ForCausalLM", "Gemma3TextConfig", OWN_HEAD, "gemma3"),
+    "llama4": (
+        "Llama4ForConditionalGeneration",
+        "Llama4Config",
+        {"text_config": LLAMA4, "vision_config": LLAMA4_VISION},
+        None,
+    ),
+    "llama4_text": ("Llama4ForCausalLM", "Llama4TextConfig", LLAMA4, None),
     "mistral": ("MistralForCausalLM", "MistralConfig", OWN_HEAD | {"sliding_window": None}, None),
     "mixtral": ("MixtralForCausalLM", "MixtralConfig", TEXT | {"num_local_experts": 2}, None),
+    "mllama": ("MllamaForConditionalGeneration", "MllamaConfig", MLLAMA, None),
     "phi3": ("Phi3ForCausalLM", "Phi3Config", TEXT, "phi3"),
     "qwen2": ("Qwen2ForCausalLM", "Qwen2Config", TEXT, "qwen2"),
     "qwen2_moe": (

@@ -31,12 +31,12 @@ pub(super) static LLAMA4_TEXT: Arch = Arch {
     model_types: &["llama4_text"],
     gguf: "",
     rows: TEXT_ROWS,
-    defaults: DEFAULTS,
+    defaults: DEFAULTS.split_at(9).0,
     tied: false,
     aliases: &[],
 };
 
-/// `Llama4TextConfig` and `Llama4VisionConfig`.
+/// `Llama4TextConfig`, which has the first nine, and `Llama4VisionConfig`.
 const DEFAULTS: &[(&str, u64)] = &[
     ("vocab_size", 202_048),
     ("hidden_size", 5120),
