@@ -52,6 +52,7 @@ const FORMATS: &[Fixture] = &[
 const LAYOUTS: &[Fixture] = &[
     ("hf", "hf-tiny"),
     ("meta", "tiny-llama3/mp2"),
+    ("mistral", "tiny-mistral/dense"),
     ("dcp", "distcp/ranks"),
     ("deepspeed", "zero/stage2/global_step2"),
     ("megatron", "neighbours/megatron/iter_0000007"),
@@ -84,7 +85,9 @@ const FAMILIES: &[(&str, &str, &str)] = &[
     ("gemma3_text", "gguf", "families/gemma3_text.gguf"),
     ("llama4", "hf", "families/llama4"),
     ("llama4_text", "hf", "families/llama4_text"),
+    ("mistral", "mistral", "tiny-mistral/dense"),
     ("mistral", "hf", "families/mistral"),
+    ("mixtral", "mistral", "tiny-mistral/mixture"),
     ("mixtral", "hf", "families/mixtral"),
     ("mllama", "hf", "families/mllama"),
     ("phi3", "hf", "families/phi3"),
@@ -108,6 +111,7 @@ cp hf-tiny/* training/recipe_state.pt torchtune";
 const KINDS: &[Fixture] = &[
     ("hf", MODEL),
     ("meta", MODEL),
+    ("mistral", "tiny-mistral/dense"),
     ("hub", MODEL),
     ("safetensors", MODEL),
     ("torch", MODEL),
@@ -118,7 +122,7 @@ const KINDS: &[Fixture] = &[
 const MODEL: &str = "tiny-llama3/mp1";
 const ADAPTER: &str = "adapters/lora --base hf-tiny";
 /// Of these, the ones that give tensors other names and make the small files of a family.
-const FAMILY_KINDS: &[&str] = &["hf", "meta", "hub", "gguf"];
+const FAMILY_KINDS: &[&str] = &["hf", "meta", "mistral", "hub", "gguf"];
 /// What a family lacks in each naming to be found out by verify.
 const DROPPED: &[(&str, &str)] = &[("hf", "*.1.post_attention_layernorm.weight")];
 
@@ -150,8 +154,7 @@ fn names<'a>(findings: impl IntoIterator<Item = &'a Value>, word: &str) -> bool 
 
 impl Table {
     fn new() -> Table {
-        let fixtures =
-            "adapters families gguf hf-tiny distcp neighbours quantised safetensors tiny-llama3 torch training zero";
+        let fixtures = "adapters families gguf hf-tiny distcp neighbours quantised safetensors tiny-llama3 tiny-mistral torch training zero";
         let room = Room::new(fixtures);
         let made = room.run(MADE);
         assert_eq!(made.code, 0, "{}", made.stderr);

@@ -45,7 +45,7 @@ def forward(weights, params, tokens):
     """Logits of every position; `tokens` is [batch, length]."""
     heads, kv_heads, eps = params["n_heads"], params.get("n_kv_heads", params["n_heads"]), params["norm_eps"]
     batch, length = tokens.shape
-    head_dim = params["dim"] // heads
+    head_dim = params.get("head_dim", params["dim"] // heads)
     turns = rotations(params, head_dim, length)
     x = F.embedding(tokens, weights["tok_embeddings.weight"])
     for layer in range(params["n_layers"]):

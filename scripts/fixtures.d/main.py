@@ -10,6 +10,7 @@ import family_files
 import gguf_files
 import hf_files
 import llama
+import mistral_files
 import neighbour_files
 import quantised_files
 import safetensors_files
@@ -26,6 +27,7 @@ PARTS = {
     "tiny-llama2": llama.make_llama2,
     "hf-tiny": hf_files.make,
     "adapters": adapter_files.make,
+    "tiny-mistral": mistral_files.make,
     "torch": torch_files.make,
     "training": training_files.make,
     "safetensors": safetensors_files.make,

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 
 import sentencepiece
 import tiktoken
@@ -54,8 +55,8 @@ def tiktoken_encoding(model):
     )
 
 
-def sentencepiece_model(text, pieces):
-    """The bytes of a tokenizer.model as Llama 1 and 2 have it."""
+def sentencepiece_model(text, pieces, control=()):
+    """The bytes of a tokenizer.model as Llama 1 and 2 have it; Mistral's of version 3 have more control tokens."""
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(text.splitlines()),
@@ -74,6 +75,7 @@ def sentencepiece_model(text, pieces):
         bos_id=1,
         eos_id=2,
         pad_id=-1,
+        control_symbols=list(control),
         unk_surface=" \u2047 ",
         num_threads=1,
         minloglevel=2,
@@ -83,3 +85,31 @@ def sentencepiece_model(text, pieces):
 
 def sentencepiece_encoding(model):
     return sentencepiece.SentencePieceProcessor(model_proto=model)
+
+
+# How Mistral's code cuts text before it looks for tokens: letters by case, digits one by one.
+TEKKEN_PATTERN = (
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
+    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
+    r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+def tekken(text, ranks, special, spare, version="v3"):
+    """The bytes of a tekken.json: `ranks` tokens that count and `spare` more that do not, behind `special` ids."""
+    learnt = _educational.bpe_train(text, ranks + spare, TEKKEN_PATTERN, visualise=None)
+    vocab = []
+    for piece, rank in sorted(learnt.items(), key=lambda item: item[1]):
+        try:
+            spelt = piece.decode()
+        except UnicodeDecodeError:
+            spelt = None
+        vocab.append({"rank": rank, "token_bytes": base64.b64encode(piece).decode(), "token_str": spelt})
+    config = {
+        "pattern": TEKKEN_PATTERN,
+        "num_vocab_tokens": len(vocab),
+        "default_vocab_size": special + ranks,
+        "default_num_special_tokens": special,
+        "version": version,
+    }
+    return json.dumps({"config": config, "vocab": vocab}, ensure_ascii=False, indent=4).encode()

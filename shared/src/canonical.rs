@@ -336,6 +336,19 @@ pub fn rotary(recipe: Recipe, head_dim: u64, order: RotaryOrder) -> Recipe {
     Recipe { dtype, shape, op: Op::Rows { of: Arc::new(recipe), head_dim, order } }
 }
 
+/// The rows of a canonical value in the order that the family's own files and llama.cpp's keep.
+pub fn interleaved(recipe: Recipe, change: Change, head_dim: u64) -> Recipe {
+    match (recipe, change) {
+        // What was put in order is taken as it was.
+        (
+            Recipe { op: Op::Rows { of, order: RotaryOrder::Halves, .. }, .. },
+            Change::RotaryQuery | Change::RotaryKey,
+        ) => Arc::unwrap_or_clone(of),
+        (recipe, Change::RotaryQuery | Change::RotaryKey) => rotary(recipe, head_dim, RotaryOrder::Interleaved),
+        (recipe, _) => recipe,
+    }
+}
+
 /// Values in F32, each plus a number.
 pub fn plus(recipe: Recipe, number: f32) -> Recipe {
     let shape = recipe.shape.clone();

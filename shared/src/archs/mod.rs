@@ -6,7 +6,7 @@
 mod gemma;
 pub mod llama;
 mod llama4;
-mod mistral;
+pub mod mistral;
 mod mllama;
 mod pattern;
 mod phi;

@@ -1,6 +1,6 @@
 //! One file, with its other parts if it is one of a split GGUF; or a directory of none of the known kinds that holds weight files on top.
 
-use super::{Checkpoint, Family, adapter, gguf, names, shards, wrapped};
+use super::{Checkpoint, Family, adapter, gguf, mistral, names, shards, wrapped};
 use crate::archs::{ARCHS, Naming};
 use crate::facts::FileId;
 
@@ -17,6 +17,8 @@ pub(super) fn read_file(mut checkpoint: Checkpoint, jobs: usize) -> Checkpoint {
         // A wrapper may stand before the names.
         checkpoint.config = checkpoint.json("params.json");
     }
+    // Mistral's own names are Meta's: only the file beside them tells the two apart.
+    checkpoint.family = mistral::family(&checkpoint).or(checkpoint.family.take());
     gguf::complete(&mut checkpoint);
     adapter::beside(&mut checkpoint);
     checkpoint

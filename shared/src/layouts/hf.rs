@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 
-use super::{Checkpoint, Family, directory, index, names, shards};
+use super::{Checkpoint, Family, directory, index, mistral, names, shards};
 use crate::archs::{Arch, Naming};
 use crate::facts::{FileId, Finding, Id, Severity};
 
@@ -71,7 +71,9 @@ fn also(checkpoint: &Checkpoint) -> Vec<String> {
     if ranks("original/") {
         also.push("meta at original/".to_owned());
     }
-    if ranks("") {
+    if checkpoint.files.iter().any(|entry| mistral::is_own_weights(&entry.name)) {
+        also.push("mistral at ./".to_owned());
+    } else if ranks("") {
         also.push("meta at ./".to_owned());
     }
     also.extend(super::adapter::also(checkpoint));

@@ -12,6 +12,7 @@ mod index;
 pub mod inside;
 mod megatron;
 mod meta;
+mod mistral;
 pub mod names;
 mod nothing;
 mod shards;
@@ -40,6 +41,8 @@ pub enum Layout {
     Hf,
     /// Meta: `consolidated.NN.pth`, `params.json`, here or under `original/`.
     Meta,
+    /// Mistral: `consolidated.safetensors` or `consolidated.NN.pth`, with a `params.json` of its own.
+    Mistral,
     /// torch.distributed: chunks in `.distcp` files with their directory `.metadata`, or in safetensors files.
     Dcp,
     /// DeepSpeed: `latest`, a folder for each step, states of the model and of the optimizer a rank.
@@ -60,6 +63,7 @@ type Row = (Layout, &'static str);
 const ROWS: &[Row] = &[
     (Layout::Hf, "hf"),
     (Layout::Meta, "meta"),
+    (Layout::Mistral, "mistral"),
     (Layout::Dcp, "dcp"),
     (Layout::DeepSpeed, "deepspeed"),
     (Layout::Megatron, "megatron"),
@@ -340,6 +344,7 @@ pub fn open_weights(path: &Path, from: Option<Layout>, weights: Weights, jobs: u
         match layout {
             Layout::Hf => hf::read(checkpoint, jobs),
             Layout::Meta => meta::read(checkpoint, jobs),
+            Layout::Mistral => mistral::read(checkpoint, jobs),
             Layout::Dcp => dcp::read(checkpoint, jobs),
             Layout::DeepSpeed => deepspeed::read(checkpoint, weights, jobs),
             Layout::Megatron => megatron::read(checkpoint, jobs),

@@ -1,7 +1,7 @@
 //! What file names say: which layout a folder has, which rank or shard a file is.
 
 use super::tree::Entry;
-use super::{Layout, adapter, dcp, deepspeed, megatron, training};
+use super::{Layout, adapter, dcp, deepspeed, megatron, mistral, training};
 
 /// Endings of files that hold weights in one framework or another.
 const WEIGHTS: &[&str] = &[
@@ -83,6 +83,8 @@ pub(super) fn layout_of(entries: &[Entry]) -> Layout {
     let is_on_top = |name: &str| !name.contains('/') && is_weights(name);
     if has(&is_hf_weights) {
         Layout::Hf
+    } else if has(&mistral::is_own_weights) || (has(&|name| meta_rank(name).is_some()) && mistral::claims(entries)) {
+        Layout::Mistral
     } else if has(&|name| meta_rank(name.strip_prefix("original/").unwrap_or(name)).is_some()) {
         Layout::Meta
     } else if dcp::folder(entries).is_some() {

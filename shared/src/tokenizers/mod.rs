@@ -27,7 +27,7 @@ pub enum Tokenizer {
     /// `tokenizer.json`.
     Json(Box<TokenizerJson>),
     /// `tekken.json` of Mistral.
-    Tekken(Tekken),
+    Tekken(Box<Tekken>),
 }
 
 /// Special tokens that a summary names at most.
@@ -47,7 +47,7 @@ pub struct Summary {
     /// The id that ends one, likewise; of tiktoken and `tokenizer.json`, that of the base models.
     pub eos: Option<u64>,
     /// Special tokens with a name of their own, by id, the first 32; reserved ones are left out. Empty for
-    /// tiktoken, whose names stand in the code of each release, and for tekken.
+    /// tiktoken, whose names stand in the code of each release.
     pub named: Vec<(u32, String)>,
 }
 
@@ -113,7 +113,9 @@ impl Tokenizer {
                 Summary::new("tokenizer.json", json.ids(), special)
             }
             Tokenizer::Tekken(tekken) => {
-                Summary { special: tekken.special, ..Summary::new("tekken", tekken.ids, Vec::new()) }
+                let named = (0..).zip(tekken.special.iter().cloned());
+                let special = named.clone().filter(|(_, name)| !name.starts_with("<SPECIAL_")).collect();
+                Summary { special: count(named.count()), ..Summary::new("tekken", tekken.ids(), special) }
             }
         }
     }
@@ -150,8 +152,9 @@ mod tests {
         let model = Model { bos: None, eos: None, ..Model::llama(vec![unk]) };
         let model = read(&model.write()).unwrap().summary();
         assert_eq!((model.kind, model.ids, model.named), ("sentencepiece", 1, vec![(0, "<unk>".to_owned())]));
-        let tekken = br#"{"config": {"default_vocab_size": 300, "default_num_special_tokens": 10}}"#;
-        assert_eq!(read(tekken).unwrap().summary().kind, "tekken");
+        let tekken = read(json::tests::file().to_string().as_bytes()).unwrap().summary();
+        assert_eq!((tekken.kind, tekken.ids, tekken.special, tekken.named.len()), ("tekken", 280, 22, 20));
+        assert_eq!((tekken.bos, tekken.eos), (Some(1), Some(2)));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The names of Meta's 256 special tokens, which stand in no tokenizer file but in the code of each release.
+//! The names of Meta's 256 special tokens, which stand in no tokenizer file but in the code of each release; and those
+//! of Mistral's tokenizer files.
 
 /// How the slots after the ranks are named. A slot without a name of its own is called reserved, and those are
 /// counted from 0.
@@ -63,9 +64,39 @@ pub fn slots(ranks: u64) -> u32 {
     if ranks == u64::from(RANKS_LLAMA4) { SLOTS_LLAMA4 } else { SLOTS }
 }
 
+/// The tokenizer of Mistral's own form among files on top: `tekken.json`, else the `tokenizer.model` of the highest
+/// version, as `tokenizer.model.v3`, else that without one.
+pub fn mistral<'a>(names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let version = |name: &str| -> Option<u64> {
+        if name == "tekken.json" {
+            return Some(u64::MAX);
+        }
+        let version = name.strip_prefix("tokenizer.model")?;
+        if version.is_empty() {
+            return Some(0);
+        }
+        // Version 7 of models that see is called `v7m1`.
+        version.strip_prefix(".v")?.split('m').next()?.parse().ok()
+    };
+    names.filter_map(|name| Some((version(name)?, name))).max().map(|(_, name)| name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_newest_of_mistrals_tokenizers_is_taken() {
+        let mut names =
+            vec!["a/tekken.json", "tokenizer.model", "tokenizer.model.v1", "tokenizer.model.vx", "tokenizer.json"];
+        assert_eq!(mistral(names.iter().copied()), Some("tokenizer.model.v1"));
+        names.push("tokenizer.model.v11");
+        names.push("tokenizer.model.v7m1");
+        assert_eq!(mistral(names.iter().copied()), Some("tokenizer.model.v11"));
+        names.push("tekken.json");
+        assert_eq!(mistral(names.iter().copied()), Some("tekken.json"));
+        assert_eq!(mistral(["tokenizer.json"].into_iter()), None);
+    }
 
     #[test]
     fn names_are_those_of_the_releases() {

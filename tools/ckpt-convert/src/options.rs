@@ -176,7 +176,7 @@ impl Options {
             ("--merge-adapter", merges, models),
             ("--base", self.base.is_some(), &[Kind::Peft, Kind::Torchtune]),
             ("--alpha", self.alpha.is_some() && !merges, &[Kind::Peft, Kind::Torchtune]),
-            ("--assume", !self.assume.is_empty(), &[Kind::Hf, Kind::Hub, Kind::Meta, Kind::Gguf]),
+            ("--assume", !self.assume.is_empty(), &[Kind::Hf, Kind::Hub, Kind::Meta, Kind::Mistral, Kind::Gguf]),
         ];
         if let Some((option, _, kinds)) = given.iter().find(|(_, given, kinds)| *given && !kinds.contains(&kind)) {
             let kinds: Vec<String> = kinds.iter().map(|kind| format!("--to {}", kind.name())).collect();

@@ -48,7 +48,7 @@ pub(crate) fn one_file(target: &Path, kind: Kind, several: bool) -> Result<Optio
         Kind::Hf | Kind::Safetensors | Kind::Peft => ending == "safetensors",
         Kind::Torch | Kind::Torchtune => ["pth", "pt", "bin", "ckpt"].contains(&ending),
         Kind::Gguf => ending == "gguf",
-        Kind::Meta | Kind::Hub => false,
+        Kind::Meta | Kind::Mistral | Kind::Hub => false,
     };
     if fits {
         return Ok(target.file_name().map(|name| name.to_string_lossy().into_owned()));
@@ -60,7 +60,7 @@ pub(crate) fn one_file(target: &Path, kind: Kind, several: bool) -> Result<Optio
         Kind::Hf | Kind::Safetensors | Kind::Peft => "a directory or a .safetensors file",
         Kind::Torch | Kind::Torchtune => "a directory or a .pth, .pt, .bin or .ckpt file",
         Kind::Gguf => "a directory or a .gguf file",
-        Kind::Meta | Kind::Hub => "a directory",
+        Kind::Meta | Kind::Mistral | Kind::Hub => "a directory",
     };
     Err(Usage(format!("{} cannot be the target: --to {} makes {made}", target.display(), kind.name())).into())
 }

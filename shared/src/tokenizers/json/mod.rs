@@ -1,21 +1,26 @@
-//! `tokenizer.json` of Hugging Face's tokenizers library: written from Meta's two kinds of files, read, and
-//! turned back into them.
+//! `tokenizer.json` of Hugging Face's tokenizers library: written from Meta's two kinds of files and from Mistral's, read,
+//! and turned back into Meta's.
 
 mod read;
+mod tekken;
 mod to_ranks;
 mod to_sentencepiece;
 mod write;
 
 use serde::{Deserialize, Serialize};
 
-pub use read::{Parsed, Tekken, TokenizerJson, parse};
+pub use read::{Parsed, TokenizerJson, parse};
+pub use tekken::Tekken;
 pub use to_ranks::{MetaRanks, to_ranks};
 pub use to_sentencepiece::to_sentencepiece;
 pub(super) use write::byte_pairs;
-pub use write::{MergeForm, from_ranks, from_sentencepiece};
+pub use write::{MergeForm, from_ranks, from_sentencepiece, from_tekken};
 
 /// The expression by which Llama 3 cuts text into words before it looks for tokens (`pat_str`).
 pub const LLAMA3_PATTERN: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+#[cfg(test)]
+pub(in crate::tokenizers) use tekken::tests;
 
 /// The character by which SentencePiece writes a space.
 const SPACE: &str = "\u{2581}";

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
-use super::Added;
+use super::{Added, Tekken, tekken};
 use crate::facts::{Finding, Id};
 
 /// A `tokenizer.json`, as far as its encodings depend on it.
@@ -38,22 +38,13 @@ pub struct TokenizerJson {
     pub post_processor: Value,
 }
 
-/// A `tekken.json` of Mistral, as far as it is recognised.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tekken {
-    /// Ids that the model has: `default_vocab_size`.
-    pub ids: u64,
-    /// Of them, those before the ranks, for special tokens.
-    pub special: u64,
-}
-
 /// What a JSON file turned out to be.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Parsed {
     /// Of the tokenizers library.
     Tokenizer(Box<TokenizerJson>),
     /// Of Mistral.
-    Tekken(Tekken),
+    Tekken(Box<Tekken>),
 }
 
 /// The keys of both files. What is not asked for is skipped without being kept.
@@ -69,13 +60,10 @@ struct Raw<'a> {
     pre_tokenizer: Value,
     #[serde(default)]
     post_processor: Value,
-    config: Option<RawConfig>,
-}
-
-#[derive(Deserialize)]
-struct RawConfig {
-    default_vocab_size: Option<u64>,
-    default_num_special_tokens: Option<u64>,
+    config: Option<tekken::Config>,
+    #[serde(borrow, default)]
+    vocab: Vec<tekken::Token<'a>>,
+    special_tokens: Option<Vec<tekken::Special>>,
 }
 
 #[derive(Deserialize)]
@@ -178,6 +166,8 @@ impl RawMerge<'_> {
     }
 }
 
+const NEITHER: &str = "the JSON file is no tokenizer: it has neither `model` nor Mistral's `config`";
+
 fn invalid(message: impl Into<String>) -> Finding {
     Finding::new(Id::TokenizerInvalid, message)
 }
@@ -206,10 +196,11 @@ pub fn parse(text: &[u8]) -> Result<Parsed, Finding> {
             tokenizer.post_processor = post_processor;
             Ok(Parsed::Tokenizer(Box::new(tokenizer)))
         }
-        Raw { config: Some(RawConfig { default_vocab_size: Some(ids), default_num_special_tokens }), .. } => {
-            Ok(Parsed::Tekken(Tekken { ids, special: default_num_special_tokens.unwrap_or(0) }))
-        }
-        _ => Err(invalid("the JSON file is no tokenizer: it has neither `model` nor Mistral's `config`")),
+        Raw { config: Some(config), vocab, special_tokens, .. } => match Tekken::of(config, &vocab, special_tokens) {
+            Some(tekken) => Ok(Parsed::Tekken(Box::new(tekken?))),
+            None => Err(invalid(NEITHER)),
+        },
+        Raw { .. } => Err(invalid(NEITHER)),
     }
 }
 
@@ -285,9 +276,6 @@ mod tests {
     fn other_kinds_are_counted() {
         let unigram = read(r#"{"model":{"type":"Unigram","unk_id":0,"vocab":[["<unk>",0.0],["a",-1.5]]}}"#);
         assert_eq!((unigram.model.as_str(), unigram.ids()), ("Unigram", 2));
-        let tekken =
-            r#"{"config":{"default_vocab_size":131072,"default_num_special_tokens":1000},"vocab":[{"rank":0}]}"#;
-        assert_eq!(parse(tekken.as_bytes()), Ok(Parsed::Tekken(Tekken { ids: 131_072, special: 1000 })));
     }
 
     #[test]

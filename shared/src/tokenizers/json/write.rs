@@ -1,10 +1,12 @@
-//! Writing `tokenizer.json` from tiktoken ranks and from a SentencePiece model.
+//! Writing `tokenizer.json` from tiktoken ranks, a `tekken.json` and a SentencePiece model.
+
+use std::collections::HashSet;
 
 use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
-use super::{Added, LLAMA3_PATTERN, SPACE};
+use super::{Added, LLAMA3_PATTERN, SPACE, Tekken};
 use crate::facts::{Finding, Id};
 use crate::tokenizers::alphabet::Alphabet;
 use crate::tokenizers::merges::Index;
@@ -111,12 +113,8 @@ fn written(file: &File<'_>) -> Result<Vec<u8>, Finding> {
     serde_json::to_vec_pretty(file).map_err(|error| Finding::new(Id::TokenizerInvalid, error.to_string()))
 }
 
-/// `tokenizer.json` of a file of ranks, with the special tokens that follow the ranks: the first of them begins
-/// every text. For Llama 3.1 and later the bytes are those of the file on the hub.
-///
-/// # Errors
-/// [`Id::TokenizerInvalid`] if there are more tokens than ids.
-pub fn from_ranks(ranks: &Ranks, specials: &[String], form: MergeForm) -> Result<Vec<u8>, Finding> {
+/// Tokens spelt as characters, one behind the other, and where each ends; and their merges, as ranks.
+fn spelt(ranks: &Ranks) -> (String, Vec<usize>, Vec<(u32, u32)>) {
     let alphabet = Alphabet::new();
     let index = Index::new(ranks.tokens());
     let mut text = String::new();
@@ -127,16 +125,26 @@ pub fn from_ranks(ranks: &Ranks, specials: &[String], form: MergeForm) -> Result
         ends.push(text.len());
         pairs.extend(index.splits(token));
     }
+    (text, ends, pairs)
+}
+
+/// The parts of a text that end there.
+fn parts<'a>(text: &'a str, ends: &'a [usize]) -> impl Iterator<Item = &'a str> {
     let mut start = 0;
-    let mut tokens = Vec::with_capacity(ranks.len());
-    for end in ends {
-        tokens.push(text.get(start..end).unwrap_or_default());
-        start = end;
-    }
-    let first = u32::try_from(ranks.len()).map_err(|_| Finding::new(Id::TokenizerInvalid, "too many tokens"))?;
-    let added: Vec<Added> = (first..).zip(specials).map(|(id, name)| Added::special(id, name)).collect();
+    ends.iter().map(move |&end| text.get(std::mem::replace(&mut start, end)..end).unwrap_or_default())
+}
+
+/// The file of a vocabulary that cuts text by an expression; the token `bos` begins every text.
+fn cut_by(
+    pattern: &str,
+    added: Vec<Added>,
+    bos: Option<&Added>,
+    tokens: &[&str],
+    pairs: Vec<(u32, u32)>,
+    form: MergeForm,
+) -> Result<Vec<u8>, Finding> {
     let mut processors = vec![byte_level(true, false, true)];
-    processors.extend(added.first().map(|bos| template(&bos.content, bos.id)));
+    processors.extend(bos.map(|bos| template(&bos.content, bos.id)));
     written(&File {
         version: "1.0",
         truncation: Value::Null,
@@ -146,7 +154,7 @@ pub fn from_ranks(ranks: &Ranks, specials: &[String], form: MergeForm) -> Result
         pre_tokenizer: json!({
             "type": "Sequence",
             "pretokenizers": [
-                {"type": "Split", "pattern": {"Regex": LLAMA3_PATTERN}, "behavior": "Isolated", "invert": false},
+                {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false},
                 byte_level(false, true, false),
             ],
         }),
@@ -161,10 +169,48 @@ pub fn from_ranks(ranks: &Ranks, specials: &[String], form: MergeForm) -> Result
             fuse_unk: false,
             byte_fallback: false,
             ignore_merges: true,
-            vocab: Vocab(&tokens),
-            merges: Merges { tokens: &tokens, pairs, form },
+            vocab: Vocab(tokens),
+            merges: Merges { tokens, pairs, form },
         },
     })
+}
+
+/// `tokenizer.json` of a file of ranks, with the special tokens that follow the ranks: the first of them begins
+/// every text. For Llama 3.1 and later the bytes are those of the file on the hub.
+///
+/// # Errors
+/// [`Id::TokenizerInvalid`] if there are more tokens than ids.
+pub fn from_ranks(ranks: &Ranks, specials: &[String], form: MergeForm) -> Result<Vec<u8>, Finding> {
+    let (text, ends, pairs) = spelt(ranks);
+    let tokens: Vec<&str> = parts(&text, &ends).collect();
+    let first = u32::try_from(ranks.len()).map_err(|_| Finding::new(Id::TokenizerInvalid, "too many tokens"))?;
+    let added: Vec<Added> = (first..).zip(specials).map(|(id, name)| Added::special(id, name)).collect();
+    let bos = added.first().cloned();
+    cut_by(LLAMA3_PATTERN, added, bos.as_ref(), &tokens, pairs, form)
+}
+
+/// `tokenizer.json` of a `tekken.json`: its special tokens stand before the others, and `<s>` begins every text. What
+/// the file holds beyond its vocabulary, and of images and sounds, has no place there.
+///
+/// # Errors
+/// [`Id::Unsupported`] if a special token is spelt as an ordinary one is.
+pub fn from_tekken(tekken: &Tekken, form: MergeForm) -> Result<Vec<u8>, Finding> {
+    let (text, ends, mut pairs) = spelt(&tekken.ranks);
+    let first = u32::try_from(tekken.special.len()).unwrap_or(u32::MAX);
+    for (left, right) in &mut pairs {
+        *left = left.saturating_add(first);
+        *right = right.saturating_add(first);
+    }
+    // The library gives an added token the id that it finds in the model's vocabulary.
+    let tokens: Vec<&str> = tekken.special.iter().map(String::as_str).chain(parts(&text, &ends)).collect();
+    let special: HashSet<&str> = tekken.special.iter().map(String::as_str).collect();
+    if let Some(both) = parts(&text, &ends).find(|token| special.contains(token)) {
+        let message = format!("the special token {both:?} is spelt as an ordinary one of the vocabulary");
+        return Err(Finding::new(Id::Unsupported, message));
+    }
+    let added: Vec<Added> = (0..).zip(&tekken.special).map(|(id, name)| Added::special(id, name)).collect();
+    let bos = tekken.id("<s>").and_then(|id| added.get(usize::try_from(id).ok()?)).cloned();
+    cut_by(&tekken.pattern, added, bos.as_ref(), &tokens, pairs, form)
 }
 
 /// `tokenizer.json` of byte pairs that are spelt out already. `steps` rewrite the text and cut it into words; `bos`

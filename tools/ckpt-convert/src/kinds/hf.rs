@@ -6,7 +6,7 @@ use ckpt::facts::{Dtype, Tensor};
 use ckpt::layouts::Checkpoint;
 use serde_json::Value;
 
-use super::{Job, small};
+use super::{Job, mistral, small};
 use crate::carry;
 use crate::cut::{cut, index};
 use crate::draft::{Draft, Form, Weights};
@@ -20,6 +20,7 @@ pub(super) fn draft(job: &Job<'_>) -> Result<Draft> {
     let mut draft = Draft::default();
     let (mut table, tied) = job.table()?;
     let from_meta = job.checkpoint.family.as_ref().is_some_and(|family| family.naming == Naming::Meta);
+    mistral::known(job)?;
     if from_meta && table.arch.is_none() {
         let help = "put the params.json of the model beside the weights";
         return refuse("without params.json the number of heads is not known", help);
@@ -34,6 +35,10 @@ pub(super) fn draft(job: &Job<'_>) -> Result<Draft> {
         carry::beside_file(job.checkpoint, &mut draft);
         small::retype(job, &mut draft);
         small::retemplate(job, &mut draft)?;
+    } else if let Some(arch) = table.arch.filter(|arch| mistral::is_own(arch)) {
+        let facts = mistral::facts(job, arch, &table, tied, &mut draft)?;
+        mistral::hf(job, &facts, &mut draft)?;
+        carry::texts(job.checkpoint, "Hugging Face's form", &mut draft);
     } else if table.arch.is_some() {
         let facts = small::facts(job, &table, tied, &mut draft)?;
         small::hf(job, &facts, &mut draft)?;

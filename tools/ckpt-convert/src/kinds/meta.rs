@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 use ckpt::archs::llama::ModelFacts;
 use ckpt::archs::{Arch, Change, Counts, Naming, Size, Split};
-use ckpt::canonical::{self, Table};
+use ckpt::canonical;
 use ckpt::facts::recipe::RotaryOrder;
 use ckpt::facts::{Finding, Id, Op, Recipe, Tensor};
 
@@ -51,7 +51,7 @@ pub(super) fn draft(job: &Job<'_>) -> Result<Draft> {
         return refuse(format!("{ranks} model-parallel ranks"), "--mp takes 1 to 99");
     }
     let split = Ranks { arch, facts: &facts, ranks };
-    complete(&table, facts.layers)?;
+    super::complete(&table, Counts::of_layers(facts.layers))?;
     let mut files: Vec<Vec<Tensor>> = (0..ranks).map(|_| Vec::new()).collect();
     let tensors = std::mem::take(&mut table.tensors);
     let tensors = crate::cast::cast(tensors, job.options.dtype, job.checkpoint);
@@ -168,20 +168,4 @@ fn slice(of: &Recipe, axis: usize, first: u64, size: u64) -> Recipe {
         (*start, *extent) = (first, size);
     }
     Recipe { dtype: of.dtype, shape, op: Op::Slice { of: Arc::new(of.clone()), start } }
-}
-
-/// Whether the source has no tensor that the family needs and Meta's strict loaders insist on.
-///
-/// # Errors
-/// A finding that names the first one missing.
-fn complete(table: &Table, layers: u64) -> Result<()> {
-    let Some(arch) = table.arch else { return Ok(()) };
-    let names: std::collections::HashSet<&str> = table.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
-    let needed = arch.expected(Counts::of_layers(layers)).filter(|found| found.row.need == ckpt::archs::Need::Always);
-    for name in needed.filter_map(|found| found.named(Naming::Hf)) {
-        if !names.contains(name.as_str()) {
-            bail!(Finding::new(Id::TensorMissing, "the model needs this tensor, and it is not there").tensor(name));
-        }
-    }
-    Ok(())
 }

@@ -6,12 +6,17 @@ pub(crate) mod gguf;
 mod hf;
 mod hub;
 mod meta;
+mod mistral;
 mod small;
 mod tokenizer;
 
-use anyhow::Result;
+use std::collections::HashSet;
+
+use anyhow::{Result, bail};
+use ckpt::archs::{Counts, Naming, Need};
 use ckpt::canonical::Table;
 use ckpt::cli::Context;
+use ckpt::facts::{Finding, Id};
 use ckpt::layouts::Checkpoint;
 use ckpt::plan::read::Reader;
 use clap::ValueEnum;
@@ -26,6 +31,8 @@ pub(crate) enum Kind {
     Hf,
     /// Meta: consolidated.NN.pth, params.json, tokenizer.model, checklist.chk
     Meta,
+    /// Mistral: consolidated.safetensors, params.json, tekken.json or tokenizer.model.vN
+    Mistral,
     /// Hugging Face's hub layout of a Meta download: config and tokenizer on top, weights under original/
     Hub,
     /// Safetensors, names as they are, whatever the model
@@ -46,6 +53,7 @@ impl Kind {
         match self {
             Kind::Hf => "hf",
             Kind::Meta => "meta",
+            Kind::Mistral => "mistral",
             Kind::Hub => "hub",
             Kind::Safetensors => "safetensors",
             Kind::Torch => "torch",
@@ -92,9 +100,26 @@ pub(crate) fn draft(job: &Job<'_>) -> Result<Draft> {
     match kind {
         Kind::Hf => hf::draft(job),
         Kind::Meta => meta::draft(job),
+        Kind::Mistral => mistral::draft(job),
         Kind::Hub => hub::draft(job),
         Kind::Gguf => gguf::draft(job),
         Kind::Peft | Kind::Torchtune => adapter::draft(job),
         Kind::Safetensors | Kind::Torch => container::draft(job),
     }
+}
+
+/// Whether the source has every tensor that the family needs: loaders of its own form insist on them.
+///
+/// # Errors
+/// A finding that names the first one missing.
+fn complete(table: &Table, counts: Counts) -> Result<()> {
+    let Some(arch) = table.arch else { return Ok(()) };
+    let names: HashSet<&str> = table.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+    let needed = arch.expected(counts).filter(|found| found.row.need == Need::Always);
+    for name in needed.filter_map(|found| found.named(Naming::Hf)) {
+        if !names.contains(name.as_str()) {
+            bail!(Finding::new(Id::TensorMissing, "the model needs this tensor, and it is not there").tensor(name));
+        }
+    }
+    Ok(())
 }

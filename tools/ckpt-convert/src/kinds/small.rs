@@ -132,7 +132,7 @@ pub(super) fn nothing_inferred(job: &Job<'_>) -> Result<()> {
 }
 
 /// The chat template that was asked for.
-fn template(job: &Job<'_>) -> Result<Option<String>> {
+pub(super) fn template(job: &Job<'_>) -> Result<Option<String>> {
     let Some(path) = &job.options.chat_template else { return Ok(None) };
     std::fs::read_to_string(path).map(Some).with_context(|| format!("cannot read {}", path.display()))
 }

@@ -38,6 +38,15 @@ pub(super) fn model(checkpoint: &Checkpoint) -> Result<Option<Found>> {
     places(checkpoint).iter().map(|name| read(checkpoint, name)).find_map(Result::transpose).transpose()
 }
 
+/// The tokenizer of Mistral's own form that a source has on top, if it has one.
+///
+/// # Errors
+/// A finding if it cannot be read.
+pub(super) fn mistral(checkpoint: &Checkpoint) -> Result<Option<Found>> {
+    let names = checkpoint.files.iter().map(|entry| entry.name.as_str());
+    tokenizers::names::mistral(names).map_or(Ok(None), |name| read(checkpoint, name))
+}
+
 /// The `tokenizer.json` of a source, if it has one.
 ///
 /// # Errors
@@ -106,7 +115,7 @@ impl Found {
     pub(super) fn vocabulary(&self) -> Vocabulary {
         let summary = self.tokenizer.summary();
         Vocabulary {
-            tiktoken: matches!(self.tokenizer, Tokenizer::Tiktoken(_)),
+            tiktoken: matches!(self.tokenizer, Tokenizer::Tiktoken(_) | Tokenizer::Tekken(_)),
             ids: summary.ids,
             bos: summary.bos,
             eos: summary.eos,

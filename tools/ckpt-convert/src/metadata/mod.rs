@@ -4,6 +4,7 @@ mod adapter;
 mod checklist;
 mod config;
 mod gguf;
+pub(crate) mod mistral;
 mod params;
 mod refusals;
 mod releases;

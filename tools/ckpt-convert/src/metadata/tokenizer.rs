@@ -4,7 +4,7 @@
 use ckpt::archs::llama::{Generation, ModelFacts};
 use ckpt::tokenizers::json::Added;
 use ckpt::tokenizers::sentencepiece::PieceKind;
-use ckpt::tokenizers::{Ggml, Model, Naming, Ranks};
+use ckpt::tokenizers::{Ggml, Model, Naming, Ranks, Tekken};
 use serde_json::{Map, Value, json};
 
 use super::text;
@@ -17,6 +17,7 @@ pub(crate) struct Tokens {
     bos: Option<String>,
     eos: Option<String>,
     unk: Option<String>,
+    pad: Option<String>,
     /// Decoding tidies up spaces before punctuation; the releases of Llama 3 say so.
     clean_up: bool,
 }
@@ -34,7 +35,7 @@ impl Tokens {
         let added: Vec<Added> = (first..).zip(&names).map(|(id, name)| Added::special(id, name)).collect();
         let eos = if facts.instruct { "<|eot_id|>" } else { "<|end_of_text|>" };
         let has = |name: &str| names.iter().any(|known| known == name).then(|| name.to_owned());
-        Tokens { bos: has("<|begin_of_text|>"), eos: has(eos), unk: None, clean_up: true, added }
+        Tokens { bos: has("<|begin_of_text|>"), eos: has(eos), unk: None, pad: None, clean_up: true, added }
     }
 
     /// Those of a SentencePiece model.
@@ -49,6 +50,7 @@ impl Tokens {
             bos: model.bos.and_then(name),
             eos: model.eos.and_then(name),
             unk: name(model.unk),
+            pad: None,
             clean_up: false,
             added: added.collect(),
         }
@@ -57,11 +59,37 @@ impl Tokens {
     /// Those of the vocabulary inside a GGUF file.
     pub(crate) fn of_ggml(ggml: &Ggml) -> Tokens {
         let name = |id| ggml.token(id).map(str::to_owned);
-        Tokens { bos: name(ggml.bos), eos: name(ggml.eos), unk: name(ggml.unk), clean_up: false, added: ggml.added() }
+        Tokens {
+            bos: name(ggml.bos),
+            eos: name(ggml.eos),
+            unk: name(ggml.unk),
+            pad: None,
+            clean_up: false,
+            added: ggml.added(),
+        }
     }
 
-    fn parts(&self) -> [(&'static str, Option<&String>); 3] {
-        [("bos_token", self.bos.as_ref()), ("eos_token", self.eos.as_ref()), ("unk_token", self.unk.as_ref())]
+    /// Those of a `tekken.json`, whose roles go by name.
+    pub(crate) fn of_tekken(tekken: &Tekken) -> Tokens {
+        let name = |name: &str| tekken.id(name).map(|_| name.to_owned());
+        let added = (0..).zip(&tekken.special).map(|(id, name)| Added::special(id, name));
+        Tokens {
+            added: added.collect(),
+            bos: name("<s>"),
+            eos: name("</s>"),
+            unk: name("<unk>"),
+            pad: name("<pad>"),
+            clean_up: false,
+        }
+    }
+
+    fn parts(&self) -> [(&'static str, Option<&String>); 4] {
+        [
+            ("bos_token", self.bos.as_ref()),
+            ("eos_token", self.eos.as_ref()),
+            ("unk_token", self.unk.as_ref()),
+            ("pad_token", self.pad.as_ref()),
+        ]
     }
 
     /// `special_tokens_map.json`.
@@ -86,7 +114,7 @@ impl Tokens {
             });
             (token.id.to_string(), told)
         });
-        let [bos, eos, unk] = self.parts().map(|(part, token)| (part, token.map(|token| json!(token))));
+        let [bos, eos, unk, pad] = self.parts().map(|(part, token)| (part, token.map(|token| json!(token))));
         let rows = [
             ("added_tokens_decoder", Some(Value::Object(added.collect()))),
             bos,
@@ -95,6 +123,7 @@ impl Tokens {
             eos,
             ("model_input_names", Some(json!(["input_ids", "attention_mask"]))),
             ("model_max_length", Some(json!(context))),
+            pad,
             ("tokenizer_class", Some(json!("PreTrainedTokenizerFast"))),
             unk,
         ];

@@ -92,6 +92,7 @@ fn kind(inspect: &Inspect) -> String {
     parts.push(match inspect.layout.as_str() {
         "hf" => "Hugging Face layout".to_owned(),
         "meta" => "Meta layout".to_owned(),
+        "mistral" => "Mistral layout".to_owned(),
         "file" => "one file".to_owned(),
         other => other.to_owned(),
     });

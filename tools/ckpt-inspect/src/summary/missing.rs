@@ -39,6 +39,12 @@ pub(super) fn of(checkpoint: &Checkpoint, has_tokenizer: bool, training: Option<
                 missing.insert(format!("{weights}tokenizer.model"));
             }
         }
+        Layout::Mistral => {
+            missing.extend(Some("params.json".to_owned()).filter(|name| absent(name)));
+            if !has_tokenizer {
+                missing.insert("tekken.json or tokenizer.model".to_owned());
+            }
+        }
         Layout::Adapter if checkpoint.adapter.is_none() => {
             missing.insert(ADAPTER_CONFIG.to_owned());
         }

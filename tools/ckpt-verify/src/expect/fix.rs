@@ -4,6 +4,8 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use ckpt::archs;
+
 use crate::case::Case;
 
 /// A command, and the checkpoint that it makes. That one is then ready, not the one it was made from.
@@ -16,6 +18,11 @@ pub(super) struct Fix {
 /// could be converted: the checkpoint is damaged, or its family is not known.
 pub(super) fn convert(case: &Case<'_>, kinds: &[(&str, &str)]) -> Option<Fix> {
     if case.checkpoint.damage().is_some() || case.family.is_none() {
+        return None;
+    }
+    // Mistral's own form is a neighbour of Meta's, and its models have no place there.
+    let mistral = case.family.is_some_and(|(arch, _)| archs::mistral::is_own(arch));
+    if mistral && kinds.iter().any(|(kind, _)| *kind != "hf") {
         return None;
     }
     let mut source = case.checkpoint.path.clone();

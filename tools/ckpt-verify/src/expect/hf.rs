@@ -17,6 +17,7 @@ pub(super) fn check(case: &Case<'_>, _: &Context) -> Vec<Finding> {
         let message = match checkpoint.layout {
             Layout::File => "one file is not what transformers loads; give its folder",
             Layout::Meta => "the weights are in Meta's format, which transformers does not load",
+            Layout::Mistral => "the weights are in Mistral's own format, which transformers does not load",
             Layout::Dcp | Layout::DeepSpeed | Layout::Megatron => {
                 "the weights lie in the chunks of a training run, which transformers does not load"
             }

@@ -7,7 +7,7 @@ use super::explain;
 use crate::case::Case;
 
 explain! {
-    /// Looks for config.json in Hugging Face's layout and for params.json in Meta's.
+    /// Looks for config.json in Hugging Face's layout and for params.json in Meta's and Mistral's.
     ///
     /// Nothing else says how many heads there are or what scales the rotary positions: no loader can build the model.
     ///
@@ -18,7 +18,7 @@ explain! {
 pub(super) fn check(case: &Case<'_>, findings: &mut Vec<Finding>) {
     let name = match case.checkpoint.layout {
         Layout::Hf => "config.json",
-        Layout::Meta => "params.json",
+        Layout::Meta | Layout::Mistral => "params.json",
         Layout::Dcp | Layout::DeepSpeed | Layout::Adapter | Layout::Megatron | Layout::File | Layout::Directory => {
             return;
         }

@@ -107,8 +107,10 @@ fn missing(case: &Case<'_>, arch: &'static Arch, present: Counts, findings: &mut
     }
     let heads = |row: &Row| row.need == Need::Head && case.family.is_some_and(|(_, naming)| naming == Naming::Meta);
     for expected in arch.expected(counts) {
-        // Meta's loaders need the output head also where it is the embedding; of Hugging Face's another rule speaks.
-        let needed = case.sizes.needs(expected.row, expected.layer) || heads(expected.row);
+        // Loaders of Meta's form need the output head also where it is the embedding, unless the file says that it is; of
+        // Hugging Face's another rule speaks.
+        let needed =
+            case.sizes.needs(expected.row, expected.layer) || (heads(expected.row) && !case.is_set("tied_embeddings"));
         let Some(name) = case.named(&expected).filter(|_| needed) else { continue };
         if case.tensor(&name).is_none() && !case.is_told(&name) {
             let message = format!("the architecture {} needs this tensor, and no file has it", arch.name);

@@ -64,6 +64,14 @@ pub(super) fn check(case: &Case<'_>, findings: &mut Vec<Finding>) {
             }
             found.into_iter().collect()
         }
+        Layout::Mistral => {
+            let found = tokenizers::names::mistral(case.checkpoint.files.iter().map(|entry| entry.name.as_str()));
+            if found.is_none() {
+                let message = "there is no tekken.json or tokenizer.model beside the weights";
+                findings.push(Finding::new(Id::TokenizerMissing, message));
+            }
+            found.map(str::to_owned).into_iter().collect()
+        }
         Layout::Hf => {
             if !has_hf_files(case) && speaks(case) {
                 let message = "there is no tokenizer beside the weights";

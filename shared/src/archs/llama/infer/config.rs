@@ -9,12 +9,12 @@ use crate::facts::{Dtype, Finding, Id};
 const FILE: &str = "config.json";
 
 /// The rotary settings of either form: `rope_theta` and `rope_scaling`, or both in `rope_parameters`.
-struct Rope<'a> {
-    theta: Option<f64>,
+pub(in crate::archs) struct Rope<'a> {
+    pub(in crate::archs) theta: Option<f64>,
     scaling: Option<&'a Value>,
 }
 
-fn rope(config: &Value) -> Rope<'_> {
+pub(in crate::archs) fn rope(config: &Value) -> Rope<'_> {
     let object = |key| config.get(key).filter(|value: &&Value| value.is_object());
     let both = object("rope_parameters");
     Rope {
@@ -110,7 +110,7 @@ pub fn config_dtype(config: &Value) -> Option<Dtype> {
 }
 
 /// Ids that end a text: one, or a list of them.
-fn stops(config: &Value) -> Option<Vec<u64>> {
+pub(in crate::archs) fn stops(config: &Value) -> Option<Vec<u64>> {
     match config.get("eos_token_id")? {
         Value::Array(ids) => ids.iter().map(Value::as_u64).collect::<Option<Vec<u64>>>().filter(|ids| !ids.is_empty()),
         id => id.as_u64().map(|id| vec![id]),

@@ -12,6 +12,7 @@ use std::str::FromStr;
 use serde_json::Value;
 
 pub use config::{config_dtype, from_config};
+pub(in crate::archs) use config::{rope, stops};
 pub use label::of as model_name;
 pub use params::{foreign, from_params};
 
@@ -31,9 +32,9 @@ pub struct Inferred {
 
 /// The facts of a model, and how they came about.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Inference {
+pub struct Inference<F = ModelFacts> {
     /// All of them.
-    pub facts: ModelFacts,
+    pub facts: F,
     /// Those that stand in no file as they are, in a fixed order.
     pub inferred: Vec<Inferred>,
     /// What is doubtful: never an error.
@@ -89,6 +90,7 @@ pub const ASSUMABLE: &[(&str, &str)] = &[
     ("num_key_value_heads", "a number"),
     ("rope_theta", "a number"),
     ("rope_scaling", "the factor, or none"),
+    ("sliding_window", "a number, or none"),
     ("max_position_embeddings", "a number"),
     ("tie_word_embeddings", "true or false"),
     ("bos_token_id", "a number"),
@@ -97,14 +99,14 @@ pub const ASSUMABLE: &[(&str, &str)] = &[
 ];
 
 /// Collects what was worked out, and lets `--assume` have its way.
-struct Notes<'a> {
+pub(in crate::archs) struct Notes<'a> {
     assume: &'a BTreeMap<String, String>,
-    inferred: Vec<Inferred>,
-    findings: Vec<Finding>,
+    pub(in crate::archs) inferred: Vec<Inferred>,
+    pub(in crate::archs) findings: Vec<Finding>,
 }
 
 /// A value that can be assumed and reported.
-trait Assumed: Sized {
+pub(in crate::archs) trait Assumed: Sized {
     /// From what was typed.
     fn typed(text: &str) -> Option<Self>;
     /// For the report.
@@ -164,7 +166,7 @@ impl<T: Assumed> Assumed for Vec<T> {
 }
 
 impl<'a> Notes<'a> {
-    fn new(evidence: &Evidence<'a>) -> Notes<'a> {
+    pub(in crate::archs) fn new(evidence: &Evidence<'a>) -> Notes<'a> {
         Notes { assume: evidence.assume, inferred: Vec::new(), findings: Vec::new() }
     }
 
@@ -177,7 +179,12 @@ impl<'a> Notes<'a> {
     }
 
     /// Takes and reports a value: the assumed one, or this one with where it comes from.
-    fn choose<T: Assumed>(&mut self, key: &str, value: T, from: impl Display) -> Result<T, Finding> {
+    pub(in crate::archs) fn choose<T: Assumed>(
+        &mut self,
+        key: &str,
+        value: T,
+        from: impl Display,
+    ) -> Result<T, Finding> {
         let (value, from) = match self.assumed(key)? {
             Some(assumed) => (assumed, "--assume".to_owned()),
             None => (value, from.to_string()),
@@ -187,13 +194,13 @@ impl<'a> Notes<'a> {
     }
 
     /// Takes a value that stands in a file as it is, which is reported only if it is overridden.
-    fn given<T: Assumed>(&mut self, key: &str, value: T) -> Result<T, Finding> {
+    pub(in crate::archs) fn given<T: Assumed>(&mut self, key: &str, value: T) -> Result<T, Finding> {
         if self.assume.contains_key(key) { self.choose(key, value, "") } else { Ok(value) }
     }
 }
 
 /// A whole number of a JSON object, written as an integer or as a float without a fraction.
-fn whole(object: &Value, key: &str) -> Option<u64> {
+pub(in crate::archs) fn whole(object: &Value, key: &str) -> Option<u64> {
     let value = object.get(key)?;
     value.as_u64().or_else(|| {
         let float = value.as_f64().filter(|float| float.fract() == 0.0 && (0.0..1e15).contains(float))?;
@@ -202,7 +209,7 @@ fn whole(object: &Value, key: &str) -> Option<u64> {
 }
 
 /// A whole number that must be there and positive.
-fn needed(object: &Value, file: &str, key: &str) -> Result<u64, Finding> {
+pub(in crate::archs) fn needed(object: &Value, file: &str, key: &str) -> Result<u64, Finding> {
     whole(object, key).filter(|number| *number > 0).ok_or_else(|| {
         let found = object.get(key).map_or_else(|| "nothing".to_owned(), Value::to_string);
         Finding::new(Id::JsonInvalid, format!("{key} should be a positive whole number"))
@@ -212,7 +219,7 @@ fn needed(object: &Value, file: &str, key: &str) -> Result<u64, Finding> {
 }
 
 /// A positive number that may be missing.
-fn positive(object: &Value, key: &str) -> Option<f64> {
+pub(in crate::archs) fn positive(object: &Value, key: &str) -> Option<f64> {
     object.get(key)?.as_f64().filter(|value| value.is_finite() && *value > 0.0)
 }
 

@@ -1,5 +1,9 @@
 //! Mistral and Mixtral.
 
+pub mod facts;
+
+pub use facts::{Facts, foreign, from_config, from_params};
+
 use super::row::row;
 use super::{Arch, Change, Need, On, Row, Size, Split};
 
@@ -8,6 +12,11 @@ use Need::Head;
 use On::Sparse;
 use Size::{Dim, ExpertFfn, Experts, Ffn, Heads, KvHeads, Vocab};
 use Split::{Columns, Embedding, Replicated, Rows};
+
+/// Whether a family is one of the two.
+pub fn is_own(arch: &Arch) -> bool {
+    [MISTRAL.name, MIXTRAL.name].contains(&arch.name)
+}
 
 /// Mistral, dense: Llama's tensors under Llama's names, with heads of a size of their own. Own names are those of
 /// `mistral_inference`; llama.cpp takes it for a Llama.
