@@ -206,8 +206,9 @@ def test_the_same_model_in_gguf_has_the_same_canonical_digest(name, saved, tmp_p
     assert roots[0] == roots[1]
 
 
-@pytest.mark.parametrize("name", GGUF)
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "llama-biased"])
 def test_what_is_known_by_its_tensors_only_is_not_half_converted(name, saved, tmp_path):
-    for kind in ("gguf", "meta"):
+    known = name.removesuffix("-tied").removesuffix("-biased") in GGUF
+    for kind in ("meta",) if known else ("gguf", "meta"):
         outcome = support.run("convert", saved["5.23.0"] / name, "--to", kind, "--out", tmp_path / kind, expect=2)
         assert not (tmp_path / kind).exists() and outcome.err.strip(), kind

@@ -1,5 +1,7 @@
 """GGUF: values equal to gguf-py's, its files converted and ours read by it and by transformers."""
 
+import json
+
 import gguf
 import models
 import numpy
@@ -87,6 +89,19 @@ def test_a_real_model_answers_and_its_tokens_are_those_it_was_trained_with(unpac
     assert said["text"].startswith(QUESTION + " Paris") and said["missing"] == said["unexpected"] == [], said
 
 
+def test_its_tokens_are_llama_cpp_s(smollm2, unpacked, tmp_path):
+    """transformers' own reader of GGUF does not cut numbers into digits first, as `smollm` says, and differs on some."""
+    import strings
+    import tokenizers
+
+    texts = [text for text in strings.fuzz(1500, seed=11) if text]
+    (tmp_path / "strings.json").write_text(json.dumps({"texts": texts, "ids": [1]}))
+    told = support.work("5.23.0", "llama_cpp", smollm2, tmp_path / "strings.json", tmp_path / "logits.pt")
+    ours = tokenizers.Tokenizer.from_file(str(unpacked / "tokenizer.json"))
+    wrong = [text for text, ids in zip(texts, told["ids"]) if ours.encode(text, add_special_tokens=False).ids != ids]
+    assert wrong == []
+
+
 @pytest.mark.parametrize("kind", ["f32", "f16", "bf16", "q8_0"])
 @pytest.mark.parametrize("source", ["hf-tiny", "tiny-llama3/mp2", "tiny-llama2/mp1"])
 def test_what_we_write_is_what_gguf_py_would_quantise(fixtures, tmp_path, source, kind):
@@ -126,8 +141,6 @@ def test_transformers_loads_what_we_write_and_nothing_is_lost_on_the_way_back(fi
 
 
 def test_the_scaling_of_llama_3_1_comes_back(fixtures, tmp_path):
-    import json
-
     support.convert(fixtures / "hf-tiny", "gguf", tmp_path / "model.gguf")
     support.convert(tmp_path / "model.gguf", "hf", tmp_path / "back")
     before, after = (json.loads((folder / "config.json").read_text()) for folder in (fixtures / "hf-tiny", tmp_path / "back"))

@@ -4,6 +4,7 @@
 //! dimension along which model parallelism splits it, and the change its values undergo between schemes.
 
 mod gemma;
+mod keys;
 pub mod llama;
 mod llama4;
 pub mod mistral;
@@ -18,6 +19,7 @@ use std::borrow::Cow;
 
 use row::Stack;
 
+pub use keys::{KEYS, Kept, Key};
 pub use pattern::Match;
 pub use row::{Change, Naming, Need, On, Row, Size, Split};
 pub use sizes::{Sizes, setting};

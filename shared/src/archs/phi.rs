@@ -3,8 +3,8 @@
 use super::row::row;
 use super::{Arch, Need, Row, Size};
 
-use Need::Head;
-use Size::{Dim, Ffn, Heads, Qkv, TwiceFfn, Vocab};
+use Need::{Derived, Head};
+use Size::{Dim, Ffn, HalfHead, Heads, Qkv, TwiceFfn, Vocab};
 
 /// Query, key and value in one matrix, gate and up in another, in both schemes.
 pub(super) static PHI3: Arch =
@@ -21,4 +21,7 @@ const ROWS: &[Row] = &[
     row("model.layers.{}.post_attention_layernorm.weight",  "blk.{}.ffn_norm.weight",    &[Dim]),
     row("model.norm.weight",                                "output_norm.weight",        &[Dim]),
     row("lm_head.weight",                                   "output.weight",             &[Vocab, Dim]).need(Head),
+    // The factors of rotary scaling, which a config has among its settings.
+    row("",                                                 "rope_factors_long.weight",  &[HalfHead])     .need(Derived),
+    row("",                                                 "rope_factors_short.weight", &[HalfHead])     .need(Derived),
 ];

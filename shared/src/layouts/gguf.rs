@@ -7,30 +7,12 @@ use serde_json::{Map, Value, json};
 
 use super::tree::Tree;
 use super::{Checkpoint, Family, Json, Shard, names, tree};
-use crate::archs::{Arch, Naming};
+use crate::archs::{Arch, KEYS, Naming};
 use crate::bytes::to_u64;
 use crate::facts::{Finding, Id};
 use crate::formats::Format;
 
-/// A key, after the name of the architecture, and what `config.json` calls the same.
-const KEYS: &[(&str, &str)] = &[
-    ("block_count", "num_hidden_layers"),
-    ("embedding_length", "hidden_size"),
-    ("feed_forward_length", "intermediate_size"),
-    ("attention.head_count", "num_attention_heads"),
-    ("attention.head_count_kv", "num_key_value_heads"),
-    ("attention.key_length", "head_dim"),
-    ("attention.layer_norm_rms_epsilon", "rms_norm_eps"),
-    ("attention.layer_norm_epsilon", "layer_norm_eps"),
-    ("attention.sliding_window", "sliding_window"),
-    ("context_length", "max_position_embeddings"),
-    ("rope.freq_base", "rope_theta"),
-    ("vocab_size", "vocab_size"),
-    ("expert_count", "num_local_experts"),
-    ("expert_used_count", "num_experts_per_tok"),
-];
-
-/// Keys of the vocabulary, likewise.
+/// Keys of the vocabulary, and what `config.json` calls the same.
 const IDS: &[(&str, &str)] = &[
     ("tokenizer.ggml.bos_token_id", "bos_token_id"),
     ("tokenizer.ggml.eos_token_id", "eos_token_id"),
@@ -114,10 +96,10 @@ fn config(checkpoint: &Checkpoint) -> Option<Json> {
     let architecture = value(shard, "general.architecture")?.as_str()?;
     let mut config = Map::new();
     config.insert("model_type".to_owned(), architecture.into());
-    for (key, name) in KEYS {
-        let found = value(shard, &format!("{architecture}.{key}"));
+    for key in KEYS {
+        let found = value(shard, &format!("{architecture}.{}", key.gguf));
         // An array has one size a layer, where layers differ.
-        if let Some(value) = found.filter(|value| value.is_number()) {
+        if let (Some(value), Some(name)) = (found.filter(|value| value.is_number()), key.hf.first()) {
             config.insert((*name).to_owned(), value.clone());
         }
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
-use super::json::{Added, LLAMA3_PATTERN, MergeForm, TokenizerJson, byte_pairs, from_sentencepiece, to_sentencepiece};
+use super::json::{Added, LLAMA3_PATTERN, MergeForm, TokenizerJson, byte_pairs, from_pieces, to_sentencepiece};
 use super::sentencepiece::{Model, Piece, PieceKind};
 use crate::facts::{Finding, Id};
 
@@ -33,6 +33,8 @@ pub struct Ggml {
     pub add_bos: Option<bool>,
     /// A space is put before the text.
     pub add_space_prefix: Option<bool>,
+    /// Special tokens take the spaces after them along. No key says so: Phi-3's do, in llama.cpp too.
+    pub strips: bool,
 }
 
 /// Types of tokens (`LLAMA_TOKEN_TYPE_*` of llama.h, which are SentencePiece's numbers).
@@ -44,6 +46,12 @@ const KINDS: &[(u64, PieceKind)] = &[
     (5, PieceKind::Unused),
     (6, PieceKind::Byte),
 ];
+
+/// Tokens after which spaces are kept whatever others do (`llama-vocab.cpp`).
+const KEEPS_SPACES: &[&str] = &["<unk>", "<s>", "<|endoftext|>"];
+
+/// Ids between a SentencePiece model's pieces and tokens that were added to them, at the most.
+const ADDED_GAP: usize = 4096;
 
 /// The expression of Qwen 2, which cuts numbers into single digits.
 const QWEN2_PATTERN: &str =
@@ -99,6 +107,18 @@ const CUTS: &[Cut] = &[
     },
 ];
 
+/// Whether two steps cut text alike. Where a token begins in the text is another matter (`trim_offsets`).
+fn same_cut(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len()
+                && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| key == "trim_offsets" || same_cut(a, b)))
+        }
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_cut(a, b)),
+        (a, b) => a == b,
+    }
+}
+
 fn unsupported(message: String) -> Finding {
     Finding::new(Id::Unsupported, message)
 }
@@ -122,6 +142,7 @@ impl Ggml {
             .filter(|(_, (place, _))| found(self.kind(*place)))
             .map(|(id, (place, text))| Added {
                 special: self.kind(place) != PieceKind::UserDefined,
+                rstrip: self.strips && self.kind(place) == PieceKind::Control && !KEEPS_SPACES.contains(&text.as_str()),
                 ..Added::special(id, text)
             })
             .collect()
@@ -135,14 +156,17 @@ impl Ggml {
     pub fn to_json(&self, form: MergeForm) -> Result<Vec<u8>, Finding> {
         match self.model.as_str() {
             "gpt2" => self.byte_pairs(form),
-            "llama" => from_sentencepiece(&self.sentencepiece(), form),
+            "llama" => from_pieces(&self.sentencepiece(), self.added(), form),
             other => Err(unsupported(format!("no tokenizer.json is made here for a vocabulary of the kind {other:?}"))),
         }
     }
 
     /// The SentencePiece model that the keys were taken from, as far as they have it.
     pub fn sentencepiece(&self) -> Model {
-        let pieces = self.tokens.iter().enumerate().map(|(id, text)| {
+        // What fills the vocabulary up to the rows of the embedding is no piece of the model.
+        let used = |id: &usize| self.kind(*id) != PieceKind::Unused;
+        let kept = (0..self.tokens.len()).rfind(used).map_or(0, |last| last.saturating_add(1));
+        let pieces = self.tokens.iter().take(kept).enumerate().map(|(id, text)| {
             let score = self.scores.get(id).copied().filter(|score| !score.is_nan()).unwrap_or(0.0);
             Piece { text: text.clone(), score, kind: self.kind(id) }
         });
@@ -169,7 +193,33 @@ impl Ggml {
             unk: Some(model.unk),
             add_bos: Some(model.bos.is_some()),
             add_space_prefix: Some(model.add_dummy_prefix),
+            strips: false,
         }
+    }
+
+    /// The same, and tokens behind its pieces that a `tokenizer.json` adds; ids between them are left unused.
+    #[must_use]
+    pub fn with_added(mut self, added: &[Added]) -> Ggml {
+        let mut behind: Vec<&Added> = added.iter().collect();
+        behind.sort_unstable_by_key(|added| added.id);
+        for added in behind {
+            let id = usize::try_from(added.id).unwrap_or(usize::MAX);
+            // No vocabulary has gaps to speak of; one that has is not filled.
+            if id < self.tokens.len() || id.saturating_sub(self.tokens.len()) > ADDED_GAP {
+                continue;
+            }
+            while self.tokens.len() < id {
+                self.push(format!("[PAD{}]", self.tokens.len()), PieceKind::Unused);
+            }
+            self.push(added.content.clone(), if added.special { PieceKind::Control } else { PieceKind::UserDefined });
+        }
+        self
+    }
+
+    fn push(&mut self, token: String, kind: PieceKind) {
+        self.tokens.push(token);
+        self.types.push(KINDS.iter().find(|row| row.1 == kind).map_or(1, |row| row.0));
+        self.scores.push(-1000.0);
     }
 
     /// The vocabulary of a `tokenizer.json` of byte pairs, or of one that was made of a SentencePiece model.
@@ -182,7 +232,7 @@ impl Ggml {
             return to_sentencepiece(json).map(|model| Ggml::from_sentencepiece(&model));
         }
         let cut = CUTS.iter().find(|cut| {
-            (cut.pre_tokenizer)() == json.pre_tokenizer
+            same_cut(&(cut.pre_tokenizer)(), &json.pre_tokenizer)
                 && (cut.normalizer)() == json.normalizer
                 && cut.ignore_merges == json.ignore_merges
         });

@@ -13,8 +13,8 @@ pub use read::{Parsed, TokenizerJson, parse};
 pub use tekken::Tekken;
 pub use to_ranks::{MetaRanks, to_ranks};
 pub use to_sentencepiece::to_sentencepiece;
-pub(super) use write::byte_pairs;
 pub use write::{MergeForm, from_ranks, from_sentencepiece, from_tekken};
+pub(super) use write::{byte_pairs, from_pieces};
 
 /// The expression by which Llama 3 cuts text into words before it looks for tokens (`pat_str`).
 pub const LLAMA3_PATTERN: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";

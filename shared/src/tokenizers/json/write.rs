@@ -287,6 +287,23 @@ fn merges(model: &Model) -> Vec<(u32, u32)> {
 /// # Errors
 /// [`Id::Unsupported`] for a model whose encodings that form cannot have; the message says why.
 pub fn from_sentencepiece(model: &Model, form: MergeForm) -> Result<Vec<u8>, Finding> {
+    let added = (0..)
+        .zip(&model.pieces)
+        .filter(|(_, piece)| matches!(piece.kind, PieceKind::Unknown | PieceKind::Control | PieceKind::UserDefined))
+        .map(|(id, piece)| Added { special: piece.kind != PieceKind::UserDefined, ..Added::special(id, &piece.text) })
+        .collect();
+    from_pieces(model, added, form)
+}
+
+/// The same, with what is said of the tokens that are found before the model looks at the text.
+///
+/// # Errors
+/// As [`from_sentencepiece`].
+pub(in crate::tokenizers) fn from_pieces(
+    model: &Model,
+    added: Vec<Added>,
+    form: MergeForm,
+) -> Result<Vec<u8>, Finding> {
     if let Some(cause) = cannot(model) {
         return Err(Finding::new(Id::Unsupported, cause));
     }
@@ -294,11 +311,6 @@ pub fn from_sentencepiece(model: &Model, form: MergeForm) -> Result<Vec<u8>, Fin
     // A token with a space in it can only be told apart in a pair.
     let form = if tokens.iter().any(|token| token.contains(' ')) { MergeForm::Pairs } else { form };
     let name = |id: u32| model.piece(id).map_or("", |piece| piece.text.as_str());
-    let added = (0..)
-        .zip(&model.pieces)
-        .filter(|(_, piece)| matches!(piece.kind, PieceKind::Unknown | PieceKind::Control | PieceKind::UserDefined))
-        .map(|(id, piece)| Added { special: piece.kind != PieceKind::UserDefined, ..Added::special(id, &piece.text) })
-        .collect();
     let mut normalizers = vec![json!({"type": "Replace", "pattern": {"String": " "}, "content": SPACE})];
     let mut decoders = vec![
         json!({"type": "Replace", "pattern": {"String": SPACE}, "content": " "}),

@@ -1,21 +1,24 @@
-//! `--to gguf`: one GGUF file of a Llama model, with the keys and the vocabulary that llama.cpp needs.
+//! `--to gguf`: one GGUF file of a model, with the keys and the vocabulary that llama.cpp needs.
 
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use ckpt::archs::llama::{ModelFacts, RopeScaling};
 use ckpt::archs::{Change, Naming, Need};
-use ckpt::canonical;
+use ckpt::canonical::{self, Table};
+use ckpt::cli::Refusal;
 use ckpt::facts::recipe::RotaryOrder;
 use ckpt::facts::{Dtype, Finding, Id, Op, Recipe, Tensor};
+use ckpt::formats::gguf::Put;
 use ckpt::plan::blocks::BLOCK;
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
+use super::family::{self, Known};
 use super::{Job, hf::main_dtype, small};
 use crate::carry;
 use crate::draft::{Draft, Form, Weights};
-use crate::metadata;
+use crate::metadata::{self, Ids};
 use crate::options::refuse;
 
 /// The type of the matrices; vectors stay F32, as llama.cpp needs them.
@@ -45,30 +48,36 @@ impl GgufType {
     }
 }
 
+/// What is written beside the tensors of the table.
+struct Plan {
+    keys: Vec<(String, Put)>,
+    /// Elements of a head, whose rows may change their order.
+    head_dim: u64,
+    /// Tensors that stand for settings of the config.
+    settings: Vec<Tensor>,
+}
+
 /// Plans the conversion.
 ///
 /// # Errors
-/// For a model of no known family, or one with a tensor that llama.cpp has no name for; those of reading.
+/// For a model of no known family, or one that a GGUF file cannot hold; those of reading.
 pub(super) fn draft(job: &Job<'_>) -> Result<Draft> {
     let mut draft = Draft::default();
     let (table, tied) = job.table()?;
     let Some(arch) = table.arch else {
-        return refuse("GGUF is written of Llama models, and this is none that is known", "convert it with llama.cpp");
+        return refuse("GGUF is written of known families, and this is none of them", "convert it with llama.cpp");
     };
-    let facts = small::facts(job, &table, tied, &mut draft)?;
-    let kind = job.options.gguf_type.unwrap_or(match main_dtype(&table.tensors, None) {
-        Dtype::F16 => GgufType::F16,
-        Dtype::Bf16 => GgufType::Bf16,
-        _ => GgufType::F32,
-    });
+    let kind = match (job.options.gguf_type, main_dtype(&table.tensors, job.options.dtype)) {
+        (Some(kind), _) => kind,
+        (None, Dtype::F16) => GgufType::F16,
+        (None, Dtype::Bf16) => GgufType::Bf16,
+        (None, _) => GgufType::F32,
+    };
     let (dtype, file_type) = kind.row();
-    let mut tensors = Vec::with_capacity(table.tensors.len());
-    if let Some(factors) = metadata::rope_factors(&facts) {
-        let bytes: Vec<u8> = factors.iter().flat_map(|factor| factor.to_le_bytes()).collect();
-        let shape = vec![ckpt::bytes::to_u64(factors.len())];
-        let recipe = Recipe { dtype: Dtype::F32, shape, op: Op::Literal(bytes.into()) };
-        tensors.push(Tensor { name: FACTORS.to_owned(), recipe, crc32: None });
-    }
+    let Plan { keys, head_dim, settings: mut tensors } = match family::known(job, &table)? {
+        Some(known) => plan(job, &known, &table, file_type, &mut draft)?,
+        None => llama(job, &table, tied, file_type, &mut draft)?,
+    };
     for tensor in table.tensors {
         let found = arch.find(Naming::Hf, &tensor.name).filter(|found| found.row.need != Need::Derived);
         let Some((name, found)) = found.and_then(|found| Some((found.named(Naming::Gguf)?, found))) else {
@@ -76,18 +85,12 @@ pub(super) fn draft(job: &Job<'_>) -> Result<Draft> {
         };
         let recipe = match (tensor.recipe, found.row.change) {
             (recipe, Change::Same) => recipe,
+            (recipe, Change::LessOne) => canonical::plus(recipe, 1.0),
             // The order of rows is that of Meta's files and of GGUF's own.
             (Recipe { op: Op::Rows { of, order: RotaryOrder::Halves, .. }, .. }, _) => Arc::unwrap_or_clone(of),
-            (recipe, _) => canonical::rotary(recipe, facts.head_dim, RotaryOrder::Interleaved),
+            (recipe, _) => canonical::rotary(recipe, head_dim, RotaryOrder::Interleaved),
         };
         tensors.push(Tensor { name, recipe: typed(recipe, dtype), crc32: None });
-    }
-    let path = job.checkpoint.path.canonicalize().unwrap_or_else(|_| job.checkpoint.path.clone());
-    let path = path.to_string_lossy();
-    let mut keys = metadata::model_keys(&facts, ckpt::archs::llama::infer::model_name(&path), file_type);
-    if let Some(ggml) = small::ggml(job, &facts)? {
-        let template = small::chat_template(job, &facts)?;
-        keys.extend(metadata::vocabulary_keys(&ggml, &facts, template.as_deref()));
     }
     let name = job.one_file.clone().unwrap_or_else(|| "model.gguf".to_owned());
     draft.weights.push(Weights { name, form: Form::Gguf(Arc::new(keys)), tensors });
@@ -95,15 +98,75 @@ pub(super) fn draft(job: &Job<'_>) -> Result<Draft> {
     Ok(draft)
 }
 
+/// What to call the model: the name of its folder or file.
+fn name(job: &Job<'_>) -> String {
+    let path = job.checkpoint.path.canonicalize().unwrap_or_else(|_| job.checkpoint.path.clone());
+    ckpt::archs::llama::infer::model_name(&path.to_string_lossy()).to_owned()
+}
+
+/// A model of Llama's family, whose sizes may have to be worked out.
+fn llama(job: &Job<'_>, table: &Table, tied: bool, file_type: u32, draft: &mut Draft) -> Result<Plan> {
+    let facts = small::facts(job, table, tied, draft)?;
+    let factors = metadata::rope_factors(&facts).map(|factors| literal(FACTORS, &factors));
+    let mut keys = metadata::model_keys(&facts, &name(job), file_type);
+    if let Some(ggml) = small::ggml(job, Some(&facts))? {
+        let template = small::chat_template(job, Some(&facts))?;
+        keys.extend(metadata::vocabulary_keys(&ggml, facts.vocab, Ids::of(&facts), template.as_deref()));
+    }
+    Ok(Plan { keys, head_dim: facts.head_dim, settings: factors.into_iter().collect() })
+}
+
+/// A model of another family, whose config says everything.
+fn plan(job: &Job<'_>, known: &Known, table: &Table, file_type: u32, draft: &mut Draft) -> Result<Plan> {
+    let model = known.model();
+    let causes = model.refusals();
+    if !causes.is_empty() {
+        let message = format!("a GGUF file cannot hold this model: {}", causes.join("; "));
+        return refuse(message, "`--to safetensors` and `--to torch` take any model as it is");
+    }
+    draft.lost.extend(model.losses());
+    let embedding = known.arch.embedding().and_then(|row| table.tensors.iter().find(|tensor| tensor.name == row.hf));
+    let rows = embedding.and_then(|tensor| tensor.recipe.shape.first().copied()).unwrap_or(0);
+    let mut keys = model.keys(&name(job), rows, file_type).map_err(|cause| Refusal::new(cause, HELP))?;
+    if let Some(ggml) = family::vocabulary(job)? {
+        let (ids, template) = (family::ids(job, known, &ggml)?, small::chat_template(job, None)?);
+        keys.extend(metadata::vocabulary_keys(&ggml, rows, ids, template.as_deref()));
+    } else {
+        let message = "there is no tokenizer in the source, so none is written";
+        let finding = Finding::new(Id::TokenizerMissing, message);
+        draft.warnings.push(finding.fix("copy tokenizer.json beside the weights and convert again"));
+    }
+    let lists = model.rope().factors().map(|lists| [literal(LONG, &lists.long), literal(SHORT, &lists.short)]);
+    Ok(Plan { keys, head_dim: model.head().unwrap_or(1), settings: lists.into_iter().flatten().collect() })
+}
+
+/// What helps where a config does not say enough.
+const HELP: &str = "put the model's own config.json beside the weights";
+
+/// A tensor of numbers that are given here.
+fn literal(name: &str, numbers: &[f32]) -> Tensor {
+    let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+    let shape = vec![ckpt::bytes::to_u64(numbers.len())];
+    let recipe = Recipe { dtype: Dtype::F32, shape, op: Op::Literal(bytes.into()) };
+    Tensor { name: name.to_owned(), recipe, crc32: None }
+}
+
 /// The tensor of factors by which a GGUF file divides rotary frequencies.
 const FACTORS: &str = "rope_freqs.weight";
 
+/// The same for long texts and for short ones, where they differ.
+pub(super) const LONG: &str = "rope_factors_long.weight";
+pub(super) const SHORT: &str = "rope_factors_short.weight";
+
 /// The factors of a GGUF source, if it has such.
-fn factors(job: &Job<'_>) -> Result<Option<Vec<f32>>> {
+///
+/// # Errors
+/// A finding if they are no list of numbers; those of reading.
+pub(super) fn factors(job: &Job<'_>, name: &str) -> Result<Option<Vec<f32>>> {
     let gguf = job.checkpoint.family.as_ref().is_some_and(|family| family.naming == Naming::Gguf);
-    let Some(tensor) = job.checkpoint.tensor(FACTORS).filter(|_| gguf) else { return Ok(None) };
+    let Some(tensor) = job.checkpoint.tensor(name).filter(|_| gguf) else { return Ok(None) };
     if tensor.recipe.dtype != Dtype::F32 || tensor.recipe.len_bytes() > BLOCK {
-        bail!(Finding::new(Id::Unsupported, "factors of the rotary frequencies in an unusual form").tensor(FACTORS));
+        bail!(Finding::new(Id::Unsupported, "factors of the rotary frequencies in an unusual form").tensor(name));
     }
     let mut factors = Vec::new();
     job.reader.stream(&tensor.recipe, BLOCK, &job.context.progress, |_, bytes| {
@@ -117,7 +180,7 @@ fn factors(job: &Job<'_>) -> Result<Option<Vec<f32>>> {
 /// whose factor is the largest of them. [`same_scaling`] proves it.
 pub(super) fn with_scaling(job: &Job<'_>, params: &Value) -> Result<Value> {
     let mut params = params.clone();
-    let factor = factors(job)?.and_then(|factors| factors.into_iter().max_by(f32::total_cmp));
+    let factor = factors(job, FACTORS)?.and_then(|factors| factors.into_iter().max_by(f32::total_cmp));
     if let (Some(factor), Some(fields)) = (factor, params.as_object_mut()) {
         let RopeScaling { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings } =
             RopeScaling::llama3(f64::from(factor));
@@ -138,7 +201,7 @@ pub(super) fn with_scaling(job: &Job<'_>, params: &Value) -> Result<Value> {
 /// # Errors
 /// A finding if they are others: the model is scaled in a way that its config could not say.
 pub(super) fn same_scaling(job: &Job<'_>, facts: &ModelFacts) -> Result<()> {
-    let Some(found) = factors(job)? else { return Ok(()) };
+    let Some(found) = factors(job, FACTORS)? else { return Ok(()) };
     let wanted = metadata::rope_factors(facts).unwrap_or_default();
     // Both were rounded to single precision, perhaps after steps in it.
     let near = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-3 * a.abs();

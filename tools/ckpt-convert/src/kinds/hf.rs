@@ -6,7 +6,7 @@ use ckpt::facts::{Dtype, Tensor};
 use ckpt::layouts::Checkpoint;
 use serde_json::Value;
 
-use super::{Job, mistral, small};
+use super::{Job, family, mistral, small};
 use crate::carry;
 use crate::cut::{cut, index};
 use crate::draft::{Draft, Form, Weights};
@@ -35,10 +35,14 @@ pub(super) fn draft(job: &Job<'_>) -> Result<Draft> {
         carry::beside_file(job.checkpoint, &mut draft);
         small::retype(job, &mut draft);
         small::retemplate(job, &mut draft)?;
-    } else if let Some(arch) = table.arch.filter(|arch| mistral::is_own(arch)) {
+    } else if let Some(arch) = table.arch.filter(|arch| from_meta && mistral::is_own(arch)) {
         let facts = mistral::facts(job, arch, &table, tied, &mut draft)?;
         mistral::hf(job, &facts, &mut draft)?;
         carry::texts(job.checkpoint, "Hugging Face's form", &mut draft);
+    } else if let Some(known) = family::known(job, &table)? {
+        family::hf(job, &known, &mut draft)?;
+        carry::texts(job.checkpoint, "Hugging Face's form", &mut draft);
+        carry::derived(&table, &mut draft);
     } else if table.arch.is_some() {
         let facts = small::facts(job, &table, tied, &mut draft)?;
         small::hf(job, &facts, &mut draft)?;

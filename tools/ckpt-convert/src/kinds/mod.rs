@@ -2,6 +2,7 @@
 
 pub(crate) mod adapter;
 mod container;
+mod family;
 pub(crate) mod gguf;
 mod hf;
 mod hub;

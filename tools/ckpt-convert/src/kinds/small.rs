@@ -28,7 +28,7 @@ use crate::options::refuse;
 pub(super) fn facts(job: &Job<'_>, table: &Table, tied: bool, draft: &mut Draft) -> Result<ModelFacts> {
     let checkpoint = job.checkpoint;
     if let Some(arch) = table.arch.filter(|arch| arch.name != "llama") {
-        let message = format!("{} is known by its tensors, and no config of it is made", arch.name);
+        let message = format!("the form of Meta's Llama is not that of {}", arch.name);
         return refuse(message, "`--to safetensors` and `--to torch` take any model as it is");
     }
     let Some(params) = checkpoint.params() else {
@@ -229,7 +229,7 @@ pub(super) fn hf(job: &Job<'_>, facts: &ModelFacts, draft: &mut Draft) -> Result
     draft.make("config.json", metadata::config(facts, release));
     draft.make("generation_config.json", metadata::generation_config(facts, release));
     if let Some(inside) = tokenizer::ggml(job.checkpoint)? {
-        return vocabulary(job, facts, &inside, draft);
+        return vocabulary(job, Some(facts), facts.max_position_embeddings, &inside, draft);
     }
     let Some(found) = tokenizer::model(job.checkpoint)? else {
         // A tokenizer in Hugging Face's own form goes along as it is.
@@ -270,7 +270,7 @@ pub(super) fn hf(job: &Job<'_>, facts: &ModelFacts, draft: &mut Draft) -> Result
 ///
 /// # Errors
 /// A tokenizer that cannot be read, or for whose kind llama.cpp's name is not known.
-pub(super) fn ggml(job: &Job<'_>, facts: &ModelFacts) -> Result<Option<Ggml>> {
+pub(super) fn ggml(job: &Job<'_>, facts: Option<&ModelFacts>) -> Result<Option<Ggml>> {
     if let Some(inside) = tokenizer::ggml(job.checkpoint)? {
         return Ok(Some(inside));
     }
@@ -284,6 +284,9 @@ pub(super) fn ggml(job: &Job<'_>, facts: &ModelFacts) -> Result<Option<Ggml>> {
         Tokenizer::SentencePiece(model) => Ggml::from_sentencepiece(model),
         Tokenizer::Json(json) => Ggml::from_json(json).map_err(told)?,
         Tokenizer::Tiktoken(ranks) => {
+            let Some(facts) = facts else {
+                return refuse("ranks alone do not tell the names of this family's tokens", "put tokenizer.json there");
+            };
             let names: Vec<String> =
                 Tokens::of_ranks(ranks, facts).added.into_iter().map(|added| added.content).collect();
             let text = json::from_ranks(ranks, &names, MergeForm::Strings)?;
@@ -302,7 +305,7 @@ pub(super) fn ggml(job: &Job<'_>, facts: &ModelFacts) -> Result<Option<Ggml>> {
 ///
 /// # Errors
 /// A file that was named and cannot be read.
-pub(super) fn chat_template(job: &Job<'_>, facts: &ModelFacts) -> Result<Option<String>> {
+pub(super) fn chat_template(job: &Job<'_>, facts: Option<&ModelFacts>) -> Result<Option<String>> {
     if let Some(path) = &job.options.chat_template {
         let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         return Ok(Some(text));
@@ -319,12 +322,21 @@ pub(super) fn chat_template(job: &Job<'_>, facts: &ModelFacts) -> Result<Option<
         return Ok(config.and_then(|config| Some(config.get("chat_template")?.as_str()?.to_owned())));
     }
     let path = job.checkpoint.path.canonicalize().unwrap_or_else(|_| job.checkpoint.path.clone());
-    Ok(metadata::chat_template(facts, &path.to_string_lossy()).map(str::to_owned))
+    Ok(facts.and_then(|facts| metadata::chat_template(facts, &path.to_string_lossy())).map(str::to_owned))
 }
 
-/// Makes the tokenizer's files of the vocabulary inside a GGUF file. One that has no exact `tokenizer.json` here is
-/// left out with a warning.
-fn vocabulary(job: &Job<'_>, facts: &ModelFacts, inside: &Ggml, draft: &mut Draft) -> Result<()> {
+/// Makes the tokenizer's files of the vocabulary inside a GGUF file, for texts of at most `context` tokens. One that has
+/// no exact `tokenizer.json` here is left out with a warning.
+///
+/// # Errors
+/// A chat template that was named and cannot be read.
+pub(super) fn vocabulary(
+    job: &Job<'_>,
+    facts: Option<&ModelFacts>,
+    context: u64,
+    inside: &Ggml,
+    draft: &mut Draft,
+) -> Result<()> {
     match inside.to_json(MergeForm::Strings) {
         Ok(json) => draft.make("tokenizer.json", json),
         Err(finding) => {
@@ -335,7 +347,7 @@ fn vocabulary(job: &Job<'_>, facts: &ModelFacts, inside: &Ggml, draft: &mut Draf
     }
     let template = chat_template(job, facts)?;
     let tokens = Tokens::of_ggml(inside);
-    draft.make("tokenizer_config.json", tokens.tokenizer_config(facts.max_position_embeddings, template.as_deref()));
+    draft.make("tokenizer_config.json", tokens.tokenizer_config(context, template.as_deref()));
     draft.make("special_tokens_map.json", tokens.special_tokens_map());
     Ok(())
 }

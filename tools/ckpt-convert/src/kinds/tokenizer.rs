@@ -90,6 +90,7 @@ pub(super) fn ggml(checkpoint: &Checkpoint) -> Result<Option<Ggml>> {
         unk: id("unknown_token_id"),
         add_bos: value("add_bos_token").and_then(Value::as_bool),
         add_space_prefix: value("add_space_prefix").and_then(Value::as_bool),
+        strips: false,
     }))
 }
 

@@ -6,7 +6,6 @@ use ckpt::tokenizers::Ggml;
 
 /// The keys of the model, without those of its vocabulary. `file_type` is llama.cpp's number of the main type.
 pub(crate) fn model_keys(facts: &ModelFacts, name: &str, file_type: u32) -> Vec<(String, Put)> {
-    let number = |value: u64| Put::U32(u32::try_from(value).unwrap_or(u32::MAX));
     let mut keys = vec![
         ("general.architecture", Put::Text("llama".to_owned())),
         ("general.type", Put::Text("model".to_owned())),
@@ -31,14 +30,37 @@ pub(crate) fn model_keys(facts: &ModelFacts, name: &str, file_type: u32) -> Vec<
     keys.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
+/// A number as GGUF's keys have it.
+pub(super) fn number(value: u64) -> Put {
+    Put::U32(u32::try_from(value).unwrap_or(u32::MAX))
+}
+
+/// The tokens of a model that have a part to play, by their ids.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Ids {
+    /// Begins a text.
+    pub(crate) bos: Option<u64>,
+    /// Ends one.
+    pub(crate) eos: Option<u64>,
+    /// Fills batches.
+    pub(crate) pad: Option<u64>,
+}
+
+impl Ids {
+    /// Those of a Llama model.
+    pub(crate) fn of(facts: &ModelFacts) -> Ids {
+        Ids { bos: Some(facts.bos), eos: facts.eos.last().copied(), pad: facts.pad }
+    }
+}
+
 /// The keys of the vocabulary, filled up to as many tokens as the embedding has rows.
-pub(crate) fn vocabulary_keys(ggml: &Ggml, facts: &ModelFacts, template: Option<&str>) -> Vec<(String, Put)> {
+pub(crate) fn vocabulary_keys(ggml: &Ggml, rows: u64, ids: Ids, template: Option<&str>) -> Vec<(String, Put)> {
     let mut tokens = ggml.tokens.clone();
     let mut types: Vec<i32> = (0..tokens.len())
         .map(|id| ggml.types.get(id).and_then(|kind| i32::try_from(*kind).ok()).unwrap_or(1))
         .collect();
     let mut scores = ggml.scores.clone();
-    let rows = ckpt::bytes::to_usize(facts.vocab);
+    let rows = ckpt::bytes::to_usize(rows);
     while tokens.len() < rows {
         // llama.cpp's converters call them so, and mark them as never used (5).
         tokens.push(format!("[PAD{}]", tokens.len()));
@@ -46,7 +68,7 @@ pub(crate) fn vocabulary_keys(ggml: &Ggml, facts: &ModelFacts, template: Option<
         scores.push(-1000.0);
     }
     let pieces = ggml.model == "llama";
-    let id = |id: Option<u32>| id.map(Put::U32);
+    let id = |id: Option<u64>| id.and_then(|id| u32::try_from(id).ok()).map(Put::U32);
     let rows = [
         ("model", Some(Put::Text(ggml.model.clone()))),
         ("pre", Some(Put::Text(ggml.pre.clone()))),
@@ -54,10 +76,10 @@ pub(crate) fn vocabulary_keys(ggml: &Ggml, facts: &ModelFacts, template: Option<
         ("scores", pieces.then_some(Put::F32s(scores))),
         ("token_type", Some(Put::I32s(types))),
         ("merges", (!pieces).then(|| Put::Texts(ggml.merges.clone()))),
-        ("bos_token_id", id(u32::try_from(facts.bos).ok())),
-        ("eos_token_id", id(facts.eos.last().and_then(|eos| u32::try_from(*eos).ok()))),
-        ("unknown_token_id", id(ggml.unk)),
-        ("padding_token_id", id(facts.pad.and_then(|pad| u32::try_from(pad).ok()))),
+        ("bos_token_id", id(ids.bos)),
+        ("eos_token_id", id(ids.eos)),
+        ("unknown_token_id", ggml.unk.map(Put::U32)),
+        ("padding_token_id", id(ids.pad)),
         ("add_bos_token", ggml.add_bos.map(Put::Bool)),
         ("add_space_prefix", ggml.add_space_prefix.map(Put::Bool)),
     ];
@@ -76,7 +98,7 @@ pub(crate) fn rope_factors(facts: &ModelFacts) -> Option<Vec<f32>> {
 }
 
 #[expect(clippy::as_conversions, clippy::cast_possible_truncation, reason = "GGUF keeps these in single precision")]
-fn single(value: f64) -> f32 {
+pub(super) fn single(value: f64) -> f32 {
     value as f32
 }
 
@@ -96,7 +118,7 @@ mod tests {
     #[test]
     fn a_vocabulary_smaller_than_the_embedding_is_filled_up() {
         let ggml = Ggml { model: "gpt2".into(), tokens: vec!["a".into()], ..Ggml::default() };
-        let keys = vocabulary_keys(&ggml, &ModelFacts { vocab: 3, ..llama32_1b() }, None);
+        let keys = vocabulary_keys(&ggml, 3, Ids::of(&llama32_1b()), None);
         let value = |key: &str| keys.iter().find(|row| row.0 == format!("tokenizer.ggml.{key}")).map(|row| &row.1);
         assert_eq!(value("token_type"), Some(&Put::I32s(vec![1, 5, 5])));
         assert_eq!(value("tokens"), Some(&Put::Texts(vec!["a".into(), "[PAD1]".into(), "[PAD2]".into()])));

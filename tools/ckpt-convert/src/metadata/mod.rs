@@ -3,21 +3,25 @@
 mod adapter;
 mod checklist;
 mod config;
+mod families;
 mod gguf;
 pub(crate) mod mistral;
 mod params;
 mod refusals;
 mod releases;
+mod rope;
 mod templates;
 mod tokenizer;
 
 pub(crate) use adapter::adapter_config;
 pub(crate) use checklist::checklist;
 pub(crate) use config::{config, generation_config};
-pub(crate) use gguf::{model_keys, rope_factors, vocabulary_keys};
+pub(crate) use families::{Family, Model, config_text, family};
+pub(crate) use gguf::{Ids, model_keys, rope_factors, vocabulary_keys};
 pub(crate) use params::{losses, params};
 pub(crate) use refusals::meta_refusals;
 pub(crate) use releases::{Release, find as find_release};
+pub(crate) use rope::{quotient, shortest, strength};
 pub(crate) use templates::chat_template;
 pub(crate) use tokenizer::Tokens;
 

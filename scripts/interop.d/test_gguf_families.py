@@ -1,0 +1,156 @@
+"""Every family through GGUF: written by us, read by gguf-py, transformers and llama.cpp; and back again."""
+
+import json
+import unicodedata
+
+import gguf
+import llama
+import pytest
+import strings
+import support
+import tokenizers
+import torch
+
+VERSIONS = ("4.57.6", "5.23.0")
+# name -> llama.cpp's name of the family
+MODELS = {
+    "qwen2": "qwen2",
+    "qwen2-tied": "qwen2",
+    "qwen3": "qwen3",
+    # transformers takes what is called Mistral for what gguf-py has no name for.
+    "codestral": "llama",
+    "gemma2": "gemma2",
+    "gemma3": "gemma3",
+    "phi3": "phi3",
+    "phi3-long": "phi3",
+}
+COUNT = 400
+FILE = "model.gguf"
+
+
+def texts():
+    special = ["<|im_start|>user\nHi<|im_end|>\n<|endoftext|>", "a<tool_call> b<tool_call>", "<start_of_turn>user\n\nHi<end_of_turn>"]
+    return [text for text in strings.fuzz(COUNT, seed=7) if text] + special + [llama.TEXT]
+
+
+@pytest.fixture(scope="module")
+def homes(tmp_path_factory):
+    """version -> folder of what that transformers saves"""
+    found = {}
+    for version in VERSIONS:
+        home = found[version] = tmp_path_factory.mktemp("speakers")
+        (home / "text.txt").write_text(llama.TEXT)
+        support.work(version, "save_speakers", home, home / "text.txt", *MODELS)
+    return found
+
+
+@pytest.fixture(scope="module")
+def saved(homes):
+    """(version, name) -> the model as that transformers saves it, our GGUF file of it, and what we make of that again"""
+
+    class Saved(dict):
+        def __missing__(self, key):
+            version, name = key
+            home = homes[version]
+            support.convert(home / name, "gguf", home / f"{name}-gguf", "--gguf-type", "f32", "--verify")
+            support.convert(home / f"{name}-gguf" / FILE, "hf", home / f"{name}-back")
+            self[key] = home / name, home / f"{name}-gguf", home / f"{name}-back"
+            return self[key]
+
+    return Saved()
+
+
+def logits(folder, ids):
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    with torch.no_grad():
+        return model(torch.tensor([ids])).logits[0]
+
+
+def near(ours, theirs, bound=1e-5):
+    assert ours.shape == theirs.shape
+    difference, scale = (ours - theirs).abs().max(), theirs.abs().max()
+    assert difference < bound * scale, f"{difference} of {scale}"
+
+
+def tokens(folder, strings_of):
+    tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    return [tokenizer.encode(text, add_special_tokens=False).ids for text in strings_of]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("name", MODELS)
+def test_llama_cpp_computes_what_transformers_does(name, version, saved, tmp_path):
+    folder, made, _ = saved[version, name]
+    ids = [5, 9, 40, 300, 17, 2, 301, 99, 98, 97] * 4
+    (tmp_path / "strings.json").write_text(json.dumps({"texts": [], "ids": ids}))
+    told = support.work("5.23.0", "llama_cpp", made / FILE, tmp_path / "strings.json", tmp_path / "logits.pt")
+    # ggml looks GELU up in a table of half precision.
+    near(torch.load(tmp_path / "logits.pt"), logits(folder, ids), 2e-3 if name.startswith("gemma") else 1e-5)
+    config = json.loads((folder / "config.json").read_text())
+    assert told["size"] == config["vocab_size"]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_llama_cpp_reads_the_same_tokens(name, saved, tmp_path):
+    folder, made, _ = saved["5.23.0", name]
+    # What Qwen's tokenizers do first, llama.cpp leaves to others: to write every character in one way.
+    said = list(dict.fromkeys(unicodedata.normalize("NFC", text) for text in texts()))
+    (tmp_path / "strings.json").write_text(json.dumps({"texts": said, "ids": [1]}))
+    told = support.work("5.23.0", "llama_cpp", made / FILE, tmp_path / "strings.json", tmp_path / "logits.pt")
+    wrong = [(text, ours, theirs) for text, ours, theirs in zip(said, told["ids"], tokens(folder, said)) if ours != theirs]
+    assert wrong == []
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    vocab = json.loads((folder / "tokenizer.json").read_text())
+    by_name = {token["content"]: token["id"] for token in vocab["added_tokens"]}
+    assert told["eos"] == by_name[settings["eos_token"]]
+
+
+# Its reader of GGUF leaves the factors of Phi-3's scaling out.
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "phi3-long"])
+def test_transformers_loads_what_we_write(name, saved):
+    from transformers import AutoModelForCausalLM
+
+    folder, made, _ = saved["5.23.0", name]
+    theirs = AutoModelForCausalLM.from_pretrained(made, gguf_file=FILE, dtype=torch.float32, attn_implementation="eager")
+    ids = [5, 9, 40, 300, 17, 2, 301, 99]
+    with torch.no_grad():
+        near(theirs(torch.tensor([ids])).logits[0], logits(folder, ids))
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("name", MODELS)
+def test_nothing_is_lost_on_the_way_back(name, version, saved):
+    folder, _, back = saved[version, name]
+    before = {key: tensor.float() for key, tensor in support.load_hf(folder).items()}
+    support.same(support.load_hf(back), before)
+    ids = [5, 9, 40, 300, 17, 2, 301, 99]
+    assert torch.equal(logits(back, ids), logits(folder, ids))
+    said = texts()
+    assert tokens(back, said) == tokens(folder, said)
+    first, second = (json.loads((path / "tokenizer_config.json").read_text()) for path in (folder, back))
+    assert first["eos_token"] == second["eos_token"]
+    assert support.run("verify", back).document["status"] == "ok"
+
+
+@pytest.mark.parametrize("kind", ["f16", "bf16", "q8_0"])
+@pytest.mark.parametrize("name", MODELS)
+def test_every_tensor_is_what_gguf_py_would_write(name, kind, saved, tmp_path):
+    """Named by gguf-py's own map, and quantised by it."""
+    folder, made, _ = saved["5.23.0", name]
+    support.convert(folder, "gguf", tmp_path / FILE, "--gguf-type", kind)
+    plain = {tensor.name: tensor.data for tensor in gguf.GGUFReader(made / FILE).tensors}
+    wanted = gguf.GGMLQuantizationType[kind.upper()]
+    reader = gguf.GGUFReader(tmp_path / FILE)
+    assert {tensor.name for tensor in reader.tensors} == plain.keys()
+    for tensor in reader.tensors:
+        kept = gguf.GGMLQuantizationType.F32 if len(tensor.shape) == 1 else wanted
+        assert tensor.tensor_type == kept, tensor.name
+        assert tensor.data.tobytes() == gguf.quants.quantize(plain[tensor.name], kept).tobytes(), tensor.name
+    config = json.loads((folder / "config.json").read_text())
+    (number,) = (arch for arch, own in gguf.MODEL_ARCH_NAMES.items() if own == MODELS[name])
+    names = gguf.get_tensor_name_map(number, config["num_hidden_layers"])
+    factors = {f"rope_factors_{which}.weight" for which in ("long", "short")} & plain.keys()
+    assert len(factors) == (2 if name == "phi3-long" else 0)
+    assert plain.keys() - factors == {names.get_name(key, try_suffixes=(".weight", ".bias")) for key in support.load_hf(folder)}
