@@ -2,12 +2,14 @@
 
 import json
 import math
+import shutil
 
 import peft
 import pytest
 import safetensors.torch
 import support
 import torch
+import torch.distributed.checkpoint as dcp
 import transformers
 
 SIZES = {"hidden_size": 64, "intermediate_size": 176, "num_attention_heads": 4, "num_key_value_heads": 2}
@@ -21,6 +23,15 @@ MODULES = {
     "mlp.w1": ("mlp.gate_proj", "feed_forward.w1"),
     "mlp.w2": ("mlp.down_proj", "feed_forward.w2"),
     "mlp.w3": ("mlp.up_proj", "feed_forward.w3"),
+}
+KINDS = {
+    "lora": {},
+    "rslora": {"use_rslora": True},
+    "dora": {"use_dora": True},
+    # The first key that fits a module counts.
+    "patterns": {"alpha_pattern": {"^model.layers.0.self_attn.q_proj": 2, "self_attn.q_proj$": 5, "q_proj": 7}, "rank_pattern": {"layers\\.1\\.mlp\\.up_proj": 3}},
+    "embeddings": {"target_modules": [*TARGETS, "embed_tokens", "lm_head"]},
+    "whole": {"modules_to_save": ["lm_head", "norm"]},
 }
 DTYPES = {"bf16": torch.bfloat16, "f16": torch.float16, "f32": torch.float32}
 
@@ -57,16 +68,15 @@ def bases(tmp_path_factory):
 def adapters(bases, tmp_path_factory):
     """Adapters of each kind, as PEFT saves them, all their values random."""
     home = tmp_path_factory.mktemp("adapters")
-    kinds = {"lora": {}, "rslora": {"use_rslora": True}, "dora": {"use_dora": True}, "patterns": {"alpha_pattern": {"q_proj": 5}, "rank_pattern": {"layers.1.mlp.up_proj": 3}}}
-    for name, settings in kinds.items():
+    for name, settings in KINDS.items():
         torch.manual_seed(1)
         base = transformers.AutoModelForCausalLM.from_pretrained(bases / "bf16", dtype=torch.float32)
-        config = peft.LoraConfig(r=6, lora_alpha=13, target_modules=TARGETS, task_type="CAUSAL_LM", **settings)
+        config = peft.LoraConfig(**{"r": 6, "lora_alpha": 13, "target_modules": TARGETS, "task_type": "CAUSAL_LM"} | settings)
         model = peft.get_peft_model(base, config)
         for key, value in model.named_parameters():
-            if "lora_B" in key:
+            if "lora_B" in key or "lora_embedding_A" in key:
                 torch.nn.init.normal_(value, std=0.05)
-            elif "magnitude" in key:
+            elif "magnitude" in key or "modules_to_save" in key:
                 value.data *= 1 + 0.1 * torch.randn_like(value)
         model.save_pretrained(home / name)
     return home
@@ -91,7 +101,7 @@ def apart(ours, theirs):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("kind", ["lora", "rslora", "patterns", "dora"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_merge_is_pefts(bases, adapters, tmp_path, dtype, kind):
     support.convert(bases / dtype, "hf", tmp_path / "out", "--merge-adapter", adapters / kind, "--verify")
     theirs = merged_by_peft(bases / dtype, adapters / kind, DTYPES[dtype])
@@ -103,6 +113,19 @@ def test_a_merge_is_pefts(bases, adapters, tmp_path, dtype, kind):
         assert worst <= 8, worst
     else:
         assert worst <= 1 and differ * 1000 < count, f"{differ} of {count} differ"
+
+
+@pytest.mark.parametrize("kind", ["lora", "dora"])
+@pytest.mark.parametrize("dtype", ["bf16", "f16"])
+def test_a_merge_into_a_wider_dtype_is_rounded_once(bases, adapters, tmp_path, kind, dtype):
+    """--dtype F32 is what PEFT makes of the base loaded as F32; --dtype BF16 of an F32 base what it then rounds."""
+    support.convert(bases / dtype, "hf", tmp_path / "wide", "--merge-adapter", adapters / kind, "--dtype", "F32")
+    differ, count, worst = apart(support.load_hf(tmp_path / "wide"), merged_by_peft(bases / dtype, adapters / kind, torch.float32))
+    assert worst <= (0 if kind == "lora" else 8), f"{differ} of {count} differ, up to {worst}"
+    support.convert(bases / "f32", "hf", tmp_path / "narrow", "--merge-adapter", adapters / kind, "--dtype", dtype.upper())
+    theirs = {name: tensor.to(DTYPES[dtype]) for name, tensor in merged_by_peft(bases / "f32", adapters / kind, torch.float32).items()}
+    differ, count, worst = apart(support.load_hf(tmp_path / "narrow"), theirs)
+    assert worst <= int(kind == "dora") and differ * 1000 < count, f"{differ} of {count} differ, up to {worst}"
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
@@ -117,8 +140,18 @@ def test_a_merge_is_the_same_into_any_layout(bases, adapters, tmp_path, ranks):
         support.convert(home / "meta", "hf", home / "from-meta", "--merge-adapter", adapters / kind)
         support.convert(home / "shards", "meta", home / "to-meta", "--merge-adapter", adapters / kind, "--mp", ranks)
         support.convert(home / "one.safetensors", "torch", home / "one.pth", "--merge-adapter", adapters / kind)
+        dcp.save(support.load_hf(bases / "bf16"), checkpoint_id=home / "dcp", no_dist=True)
+        support.convert(home / "dcp", "safetensors", home / "from-dcp", "--merge-adapter", adapters / kind)
+        if ranks == 1:
+            # torchtitan saves Meta's names.
+            (metas,) = support.load_meta(home / "meta")
+            dcp.save(metas, checkpoint_id=home / "titan", no_dist=True)
+            shutil.copy(home / "meta" / "params.json", home / "titan")
+            support.convert(home / "titan", "hf", home / "from-titan", "--merge-adapter", adapters / kind)
+            support.same(support.load_hf(home / "from-titan"), support.load_hf(home / "plain"))
         plain = support.load_hf(home / "plain")
         support.same(support.load_hf(home / "from-meta"), plain)
+        support.same(support.load_hf(home / "from-dcp"), plain)
         support.convert(home / "to-meta", "hf", home / "back")
         support.same(support.load_hf(home / "back"), plain)
         support.same(torch.load(home / "one.pth", weights_only=True), plain)
@@ -266,3 +299,64 @@ def test_the_magnitudes_that_torchtune_forgets_to_turn_are_named(bases, tune, tm
     assert support.run(*merge, expect=2 if wrong else 0).document.get("error", {"id": None})["id"] == ("adapter-magnitudes" if wrong else None)
     support.run("convert", epoch, "--to", "peft", "--base", bases / "bf16", "--out", tmp_path / "peft", expect=2 if wrong else 0)
     support.convert(epoch / "adapter_model.pt", "peft", tmp_path / "right", "--base", bases / "bf16")
+
+
+@pytest.mark.parametrize("kind", ["lora", "rslora", "dora"])
+def test_torchtune_loads_what_becomes_of_pefts(bases, adapters, tmp_path, kind):
+    """Its model takes every tensor, answers as PEFT's does, and merges to the same weights."""
+    home = tmp_path / "tune"
+    said = support.convert(adapters / kind, "torchtune", home, "--base", bases / "f32")
+    alpha = 13
+    if kind == "rslora":
+        (warning,) = said["convert"]["warnings"]
+        alpha = 13 * math.sqrt(6)
+        assert f"alpha is {alpha:.6f}"[:-1] in warning["message"], said
+    shutil.copy(bases / "f32" / "model.safetensors", home / "base.safetensors")
+    settings = {"rank": 6, "alpha": alpha, "num_heads": 4, "num_kv_heads": 2, "dim": 64, "hidden": 176, "layers": 2, "vocab": 98, "dora": kind == "dora", "tokens": list(range(24))}
+    (home / "settings.json").write_text(json.dumps(settings))
+    support.work("5.23.0", "torchtune_load_adapter", home, support.ORACLE / "stack")
+    model = peft.AutoPeftModelForCausalLM.from_pretrained(adapters / kind, dtype=torch.float32)
+    with torch.no_grad():
+        difference = (model(torch.arange(24)[None]).logits - torch.load(home / "logits.pt", weights_only=True)).abs().max()
+    assert difference < 1e-4, difference
+    theirs = merged_by_peft(bases / "f32", adapters / kind, torch.float32)
+    # torchtune's own merge turned back into Hugging Face's names by its own converter.
+    merged = torch.load(home / "merged.pt", weights_only=True)
+    assert merged.keys() == theirs.keys()
+    for name, tensor in theirs.items():
+        assert (merged[name] - tensor).abs().max() < 1e-5, name
+    # And ours of the file that it loaded, with its arithmetic, to the bit.
+    support.convert(bases / "f32", "hf", tmp_path / "ours", "--merge-adapter", home / "adapter_model.pt", "--merge-math", "torchtune")
+    ours = support.load_hf(tmp_path / "ours")
+    differ, count, worst = apart(ours, merged)
+    assert worst <= (8 if kind == "dora" else 0), f"{differ} of {count} differ, up to {worst}"
+
+
+@pytest.mark.parametrize("settings", [{"alpha_pattern": {"q_proj": 5}}, {"rank_pattern": {"q_proj": 2}}, {"init_lora_weights": "pissa"}])
+def test_what_torchtune_has_no_place_for_is_refused(bases, tmp_path, settings):
+    model = transformers.AutoModelForCausalLM.from_pretrained(bases / "f32")
+    peft.get_peft_model(model, peft.LoraConfig(r=4, target_modules=["q_proj", "v_proj"], **settings)).save_pretrained(tmp_path / "adapter")
+    said = support.run("convert", tmp_path / "adapter", "--to", "torchtune", "--base", bases / "f32", "--out", tmp_path / "tune", expect=2).document["error"]
+    assert "torchtune" in said["message"], said
+
+
+@pytest.mark.parametrize("start", ["pissa", "olora"])
+def test_an_adapter_whose_start_moved_the_base_is_not_merged(bases, tmp_path, start):
+    """PEFT takes the first product out of the base when it loads it; what PEFT itself makes a plain LoRA is merged."""
+    model = transformers.AutoModelForCausalLM.from_pretrained(bases / "f32")
+    model = peft.get_peft_model(model, peft.LoraConfig(r=4, lora_alpha=4, target_modules=["q_proj", "v_proj"], init_lora_weights=start))
+    model.peft_config["default"].init_lora_weights = True
+    model.save_pretrained(tmp_path / "start")
+    model.peft_config["default"].init_lora_weights = start
+    for name, value in model.named_parameters():
+        if "lora_" in name:
+            value.data += 0.01 * torch.randn_like(value)
+    model.save_pretrained(tmp_path / "adapter")
+    said = support.run("convert", bases / "f32", "--to", "hf", "--out", tmp_path / "out", "--merge-adapter", tmp_path / "adapter", expect=2).document["error"]
+    assert "path_initial_model_for_weight_conversion" in said["message"], said
+    model.save_pretrained(tmp_path / "plain", path_initial_model_for_weight_conversion=str(tmp_path / "start"))
+    support.convert(bases / "f32", "hf", tmp_path / "out", "--merge-adapter", tmp_path / "plain")
+    theirs = model.merge_and_unload().state_dict()
+    ours = support.load_hf(tmp_path / "out")
+    for name, tensor in theirs.items():
+        assert (ours[name] - tensor).abs().max() < 1e-5, name

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{Adapter, Module, names, order};
-use crate::archs::{Change, Naming};
+use crate::archs::{Change, Match, Naming};
 use crate::canonical::rotary;
 use crate::facts::lowrank::{Factor, LowRank, MergeMath};
-use crate::facts::{Dtype, Finding, Id, Math, Op, Recipe, Tensor};
+use crate::facts::{Dtype, FileId, Finding, Id, Math, Op, Recipe, Tensor, check};
 use crate::layouts::Checkpoint;
 
 /// Where a module's matrices go.
@@ -38,21 +38,26 @@ pub struct Fit<'a> {
 pub fn fit<'a>(adapter: &'a Adapter<'a>, base: &Checkpoint) -> Fit<'a> {
     let mut fit = Fit::default();
     let held = held(base);
+    let cure = match adapter.base() {
+        Some(name) => format!("take the base that it was trained on: {name}"),
+        None => "take the base that it was trained on; the adapter does not name it".to_owned(),
+    };
     let lacks = |module: &str, tensor: Option<&&Tensor>| {
         let message = match module {
             "lm_head" => "the adapter changes the output head, and the base has none of its own: it is the embedding",
             _ => "the base model has no such module; the adapter is another model's, or the base is not whole",
         };
         let finding = Finding::new(Id::AdapterBase, message).needed(format!("{module}.weight"), "none");
-        tensor.map_or(finding.clone(), |tensor| finding.tensor(tensor.name.clone()))
+        tensor.into_iter().fold(finding, |finding, tensor| finding.tensor(tensor.name.clone()))
     };
     for module in &adapter.modules {
         let some = module.a.or(module.b).or(module.magnitude);
-        let Some(&(place, interleaved)) = held.get(format!("{}.weight", module.name).as_str()) else {
+        let Some(&(place, interleaved)) = held.get(&table_name(base, &format!("{}.weight", module.name))) else {
             fit.findings.push(lacks(&module.name, some.as_ref()));
             continue;
         };
-        let turned = module.embedding || adapter.flag("fan_in_fan_out");
+        // Only models that are not among the families keep weights inputs by outputs; of others PEFT forgets the setting.
+        let turned = module.embedding || (adapter.flag("fan_in_fan_out") && base.family.is_none());
         let site = Site { module, place, turned, interleaved };
         match base.tensors.get(place).and_then(|tensor| site.misfit(tensor)) {
             Some(finding) => fit.findings.push(finding),
@@ -60,7 +65,7 @@ pub fn fit<'a>(adapter: &'a Adapter<'a>, base: &Checkpoint) -> Fit<'a> {
         }
     }
     for (name, tensor) in &adapter.whole {
-        match held.get(name.as_str()).and_then(|&(place, _)| Some((place, base.tensors.get(place)?))) {
+        match held.get(&table_name(base, name)).and_then(|&(place, _)| Some((place, base.tensors.get(place)?))) {
             Some((place, own)) if own.recipe.shape == tensor.recipe.shape => fit.whole.push((place, tensor)),
             Some((_, own)) => {
                 let message = "the adapter brings this tensor whole, and the base has it in another shape";
@@ -70,21 +75,27 @@ pub fn fit<'a>(adapter: &'a Adapter<'a>, base: &Checkpoint) -> Fit<'a> {
             None => fit.findings.push(lacks(name.strip_suffix(".weight").unwrap_or(name), Some(tensor))),
         }
     }
+    for finding in &mut fit.findings {
+        finding.fix = Some(cure.clone());
+    }
     fit
+}
+
+/// A name of Hugging Face's as the table of the base's family has it, whatever version of transformers wrote it.
+fn table_name(base: &Checkpoint, name: &str) -> String {
+    let family = base.family.as_ref();
+    family.map_or_else(|| name.to_owned(), |family| family.arch.table_name(Naming::Hf, name).into_owned())
 }
 
 /// The base's tensors by their names in Hugging Face's scheme: where each is, and whether its rows lie in Meta's order.
 fn held(base: &Checkpoint) -> HashMap<String, (usize, bool)> {
     let family = base.family.as_ref().filter(|family| family.naming != Naming::Hf);
     let name = |tensor: &Tensor| {
-        let Some(family) = family else { return (tensor.name.clone(), false) };
-        match family.arch.find(family.naming, &tensor.name) {
-            Some(found) => {
-                let name = found.named(Naming::Hf).unwrap_or_else(|| tensor.name.clone());
-                (name, matches!(found.row.change, Change::RotaryQuery | Change::RotaryKey))
-            }
-            None => (tensor.name.clone(), false),
-        }
+        let found = family.and_then(|family| family.arch.find(family.naming, &tensor.name));
+        let turned = |found: &Match| matches!(found.row.change, Change::RotaryQuery | Change::RotaryKey);
+        let interleaved = found.as_ref().is_some_and(turned);
+        let name = found.and_then(|found| found.named(Naming::Hf));
+        (name.unwrap_or_else(|| table_name(base, &tensor.name)), interleaved)
     };
     let pairs = base.tensors.iter().enumerate().map(|(place, tensor)| {
         let (name, interleaved) = name(tensor);
@@ -114,7 +125,7 @@ impl Site<'_> {
     }
 
     /// The base's matrix with the product added; `scale` is what the product is multiplied by, `head_dim` the size of
-    /// a head in elements.
+    /// a head in elements. `wide` leaves the sums F32, for whoever wants another dtype to round them once.
     ///
     /// # Errors
     /// A finding for a dtype that cannot be added to, and for rows that cannot be put in order.
@@ -124,8 +135,12 @@ impl Site<'_> {
         base: &Tensor,
         scale: f64,
         head_dim: Option<u64>,
-        math: MergeMath,
+        how: How,
     ) -> Result<Tensor, Finding> {
+        let math = match how.math {
+            MergeMath::Peft if self.module.embedding && !how.wide => MergeMath::PeftEmbedding,
+            math => math,
+        };
         let about = |finding: Finding| Err(finding.tensor(base.name.clone()));
         let (Some(a), Some(b)) = (self.module.a, self.module.b) else {
             return about(Finding::new(Id::AdapterPair, "the adapter has half of a pair for this matrix"));
@@ -154,7 +169,11 @@ impl Site<'_> {
             }
             (a, b) = (transposed(b), transposed(a));
         }
-        let dtype = if math == MergeMath::Torchtune && magnitude.is_some() { a.dtype } else { own.dtype };
+        let dtype = match math {
+            MergeMath::Peft if how.wide => Dtype::F32,
+            MergeMath::Torchtune if magnitude.is_some() => a.dtype,
+            _ => own.dtype,
+        };
         let shape = own.shape.clone();
         let (base_name, own) = (base.name.clone(), Arc::new(own));
         let (a, b, magnitude) = (Arc::new(a), Arc::new(b), magnitude.map(Arc::new));
@@ -170,6 +189,15 @@ fn transposed(recipe: Recipe) -> Recipe {
     Recipe { dtype: recipe.dtype, shape, op: Op::Transpose(Arc::new(recipe), 0, 1) }
 }
 
+/// How a merge is computed.
+#[derive(Debug, Clone, Copy)]
+pub struct How {
+    /// Whose arithmetic.
+    pub math: MergeMath,
+    /// Whether PEFT's sums stay F32 instead of being rounded to the dtype of the base.
+    pub wide: bool,
+}
+
 /// Puts a merged adapter into the tensors of its base; `scale` gives what a module's product is multiplied by.
 ///
 /// # Errors
@@ -178,27 +206,29 @@ pub fn merged(
     adapter: &Adapter<'_>,
     fit: &Fit<'_>,
     base: &mut Checkpoint,
-    math: MergeMath,
+    how: How,
     scale: &dyn Fn(&Module<'_>) -> anyhow::Result<f64>,
 ) -> anyhow::Result<()> {
     let head_dim = base.head_dim();
     let sizes: Vec<u64> = (0..base.pool.len())
-        .map(|file| base.pool.path(crate::facts::FileId(file)).and_then(|path| std::fs::metadata(path).ok()))
+        .map(|file| base.pool.path(FileId(file)).and_then(|path| std::fs::metadata(path).ok()))
         .map(|data| data.map_or(0, |data| data.len()))
         .collect();
-    let size = |file: crate::facts::FileId| sizes.get(file.0).copied().unwrap_or(0);
-    for site in &fit.sites {
-        let Some(own) = base.tensors.get_mut(site.place) else { continue };
-        let merged = site.merged(adapter, own, scale(site.module)?, head_dim, math)?;
-        crate::facts::check::check(&merged.recipe, &size).map_err(|finding| finding.tensor(own.name.clone()))?;
-        *own = merged;
-    }
+    let size = |file: FileId| sizes.get(file.0).copied().unwrap_or(0);
+    let checked = |tensor: Tensor| match check::check(&tensor.recipe, &size) {
+        Ok(()) => Ok(tensor),
+        Err(finding) => Err(finding.tensor(tensor.name)),
+    };
+    // What is replaced whole may have a pair too: an embedding whose rows the training added to.
     for (place, tensor) in &fit.whole {
         let Some(own) = base.tensors.get_mut(*place) else { continue };
         let (dtype, shape) = (own.recipe.dtype, own.recipe.shape.clone());
         let recipe = Recipe { dtype, shape, op: Op::Cast(Arc::new(tensor.recipe.clone())) };
-        crate::facts::check::check(&recipe, &size).map_err(|finding| finding.tensor(own.name.clone()))?;
-        *own = Tensor { name: own.name.clone(), recipe, crc32: None };
+        *own = checked(Tensor { name: own.name.clone(), recipe, crc32: None })?;
+    }
+    for site in &fit.sites {
+        let Some(own) = base.tensors.get_mut(site.place) else { continue };
+        *own = checked(site.merged(adapter, own, scale(site.module)?, head_dim, how)?)?;
     }
     Ok(())
 }

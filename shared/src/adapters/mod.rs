@@ -3,6 +3,7 @@
 
 mod merge;
 pub mod names;
+pub mod patterns;
 mod twin;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,11 +12,12 @@ use serde_json::Value;
 
 use crate::canonical::rotary;
 use crate::facts::recipe::RotaryOrder;
-use crate::facts::{Recipe, Tensor};
+use crate::facts::{Finding, Id, Recipe, Tensor};
 use crate::layouts::{self, Checkpoint};
 
-pub use merge::{Fit, Site, fit, merged};
+pub use merge::{Fit, How, Site, fit, merged};
 pub use names::{Part, Scheme};
+pub use patterns::Patterns;
 pub use twin::unturned;
 
 /// What changes one module.
@@ -46,11 +48,29 @@ pub struct Adapter<'a> {
     pub whole: Vec<(String, &'a Tensor)>,
     /// Tensors that are neither.
     pub unknown: Vec<&'a Tensor>,
+    /// Ranks that the config says of some modules.
+    pub ranks: Patterns<'a>,
+    /// Alphas that it says of some.
+    pub alphas: Patterns<'a>,
     /// Whether the rows of queries and keys lie in Meta's order.
     pub interleaved: bool,
     /// The family's rows are never in Meta's order.
     unturned: bool,
 }
+
+/// Settings of PEFT's config by which an adapter is more than pairs of matrices (`is_lora_variant` and others of
+/// `LoraConfig` in PEFT 0.21), and what it is by them. DoRA is one too, and understood.
+const MORE: &[(&str, &str)] = &[
+    ("alora_invocation_tokens", "it works after some tokens only (aLoRA)"),
+    ("arrow_config", "it chooses among adapters (Arrow)"),
+    ("kasa_config", "it cuts the base's own weights (KaSA)"),
+    ("layer_replication", "it stacks copies of the base's layers (layer_replication)"),
+    ("use_bdlora", "its matrices are diagonal blocks (BD-LoRA)"),
+    ("use_qalora", "it pools its inputs (QA-LoRA)"),
+];
+
+/// Beginnings of `init_lora_weights` with which PEFT takes the first product out of the base's weights.
+const MOVED: &[&str] = &["pissa", "corda", "olora", "loftq", "lora_ga"];
 
 /// Families whose queries and keys torchtune leaves in Hugging Face's order, by `model_type`.
 const UNTURNED: &[&str] = &["qwen2", "qwen3"];
@@ -67,7 +87,8 @@ pub fn of(checkpoint: &Checkpoint) -> Option<Adapter<'_>> {
     for tensor in tensors {
         let Some((name, part)) = names::place(scheme, &tensor.name) else {
             match tensor.name.strip_prefix(names::PREFIX) {
-                Some(own) if !own.contains("lora_") => whole.push((own.to_owned(), tensor)),
+                // A module that has a pair too is wrapped.
+                Some(own) if !own.contains("lora_") => whole.push((own.replace(".base_layer.", "."), tensor)),
                 _ => unknown.push(tensor),
             }
             continue;
@@ -85,9 +106,13 @@ pub fn of(checkpoint: &Checkpoint) -> Option<Adapter<'_>> {
         }
     }
     let unturned = is_unturned(checkpoint);
+    let said = checkpoint.adapter.as_ref().map(|json| &json.value);
+    let table = |key: &str| Patterns::of(said.and_then(|said| said.get(key)));
     Some(Adapter {
         scheme,
-        said: checkpoint.adapter.as_ref().map(|json| &json.value),
+        said,
+        ranks: table("rank_pattern"),
+        alphas: table("alpha_pattern"),
         modules: modules.into_values().collect(),
         whole,
         unknown,
@@ -97,8 +122,9 @@ pub fn of(checkpoint: &Checkpoint) -> Option<Adapter<'_>> {
 }
 
 fn is_unturned(checkpoint: &Checkpoint) -> bool {
-    let model_type = checkpoint.params().and_then(|config| config.get("model_type")?.as_str());
-    model_type.is_some_and(|name| UNTURNED.contains(&name))
+    let family = checkpoint.family.as_ref().map_or(&[][..], |family| family.arch.model_types);
+    let told = checkpoint.params().and_then(|config| config.get("model_type")?.as_str());
+    told.iter().chain(family).any(|name| UNTURNED.contains(name))
 }
 
 /// The first number in a module's name; modules outside the layers come first.
@@ -175,13 +201,41 @@ impl<'a> Adapter<'a> {
         self.modules.iter().map(|module| module.name.rsplit('.').next().unwrap_or(&module.name)).collect()
     }
 
-    /// What a module's product is scaled by; `alpha` overrides the config's. `None` if nothing tells.
-    pub fn scale(&self, module: &Module<'_>, alpha: Option<f64>) -> Option<f64> {
-        let own = || pattern(self.said?.get("alpha_pattern")?, &module.name)?.as_f64();
-        let alpha = alpha.or_else(own).or_else(|| self.alpha())?;
-        // A rank is a size that a file has, and far below 2^32.
-        let rank = f64::from(u32::try_from(module.rank()?).ok()?);
-        Some(if self.is_rslora() { alpha / rank.sqrt() } else { alpha / rank })
+    /// What a module's product is scaled by; `alpha` is taken for that of the config where that names no other for the
+    /// module. `None` if nothing tells.
+    ///
+    /// # Errors
+    /// A finding for a rank or an alpha that no number comes of, and where the config speaks in expressions of its modules.
+    pub fn scale(&self, module: &Module<'_>, alpha: Option<f64>) -> Result<Option<f64>, Finding> {
+        if let Some(key) = self.alphas.unread() {
+            let message = format!("alpha_pattern has the expression {key:?}, and only names of modules are understood");
+            return Err(Finding::new(Id::Unsupported, message).in_file(layouts::ADAPTER_CONFIG));
+        }
+        let own = self.alphas.get(&module.name).and_then(Value::as_f64);
+        let Some(alpha) = own.or(alpha).or_else(|| self.alpha()) else { return Ok(None) };
+        // A rank that passed its limit is far below 2^32.
+        let rank = module.rank().and_then(|rank| u32::try_from(rank).ok()).map_or(f64::INFINITY, f64::from);
+        let scale = if self.is_rslora() { alpha / rank.sqrt() } else { alpha / rank };
+        if scale.abs() > f64::from(f32::MAX) || !scale.is_finite() {
+            let message = format!("an alpha of {alpha:?} and a rank of {rank} make no number to scale by");
+            return Err(Finding::new(Id::AdapterAlpha, message));
+        }
+        Ok(Some(scale))
+    }
+
+    /// By what the config makes more of the adapter than its pairs of matrices: PEFT cannot merge it, or merges it with
+    /// a base that it changes when it loads the adapter.
+    pub fn beyond(&self) -> Option<&'static str> {
+        let is_on = |key: &str| {
+            let value = self.said.and_then(|said| said.get(key)).unwrap_or(&Value::Null);
+            !matches!(value, Value::Null | Value::Bool(false))
+        };
+        let more = MORE.iter().find(|(key, _)| is_on(key));
+        let start = self.text("init_lora_weights").unwrap_or_default().to_lowercase();
+        let moved = MOVED.iter().any(|name| start.starts_with(name));
+        more.map(|(_, what)| *what).or(moved.then_some(
+            "its start moved the base's own weights (init_lora_weights); save it with PEFT's path_initial_model_for_weight_conversion, which makes a plain LoRA of it",
+        ))
     }
 
     /// A setting of the config that is a text.
@@ -224,10 +278,9 @@ impl<'a> Adapter<'a> {
                 }
             }
         }
-        for (name, tensor) in &self.whole {
+        for (_, tensor) in &self.whole {
             if to == Scheme::Peft {
-                let name = format!("{}{name}", names::PREFIX);
-                tensors.push(Tensor { name, recipe: tensor.recipe.clone(), crc32: None });
+                tensors.push(Tensor { crc32: None, ..(*tensor).clone() });
             } else {
                 lost.push(tensor.name.clone());
             }
@@ -242,34 +295,5 @@ fn order(interleaved: bool, wanted: bool) -> Option<RotaryOrder> {
         (true, false) => Some(RotaryOrder::Halves),
         (false, true) => Some(RotaryOrder::Interleaved),
         _ => None,
-    }
-}
-
-/// What a table of PEFT's says of a module: of its whole name, or of what its name ends with. Keys that are regular
-/// expressions are matched by nothing.
-pub fn pattern<'v>(table: &'v Value, module: &str) -> Option<&'v Value> {
-    let table = table.as_object()?;
-    let fits = |key: &str| {
-        let key = key.trim_start_matches('^').trim_end_matches('$').replace("\\.", ".");
-        module == key || module.strip_suffix(key.as_str()).is_some_and(|before| before.ends_with('.'))
-    };
-    table.iter().find(|(key, _)| fits(key)).map(|(_, value)| value)
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn patterns_are_names_or_ends_of_names() {
-        let table = json!({"k_proj": 1, "model.layers.0.mlp.up_proj": 2, "^lm_head": 3});
-        let number = |module: &str| pattern(&table, module).and_then(Value::as_u64);
-        assert_eq!(number("model.layers.9.self_attn.k_proj"), Some(1));
-        assert_eq!(number("model.layers.0.mlp.up_proj"), Some(2));
-        assert_eq!(number("model.layers.10.mlp.up_proj"), None);
-        assert_eq!(number("lm_head"), Some(3));
-        assert_eq!(number("blk_proj"), None);
     }
 }

@@ -87,3 +87,7 @@ pub const FOLDERS_DEEP: usize = 32;
 
 /// Findings of one kind that a reader reports about one file: enough to see the pattern, too few to drown in.
 pub const FINDINGS: usize = 100;
+
+/// The rank of an adapter. Those in use reach 1,024; the widest matrix of a published model has 53,248 columns (Llama 3.1
+/// 405B), and more rank than that says nothing more.
+pub const RANK: u64 = 1 << 16;

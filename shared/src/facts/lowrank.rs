@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::Dtype;
 use super::recipe::Recipe;
+use super::{Dtype, limits};
 
 /// A matrix of rows by columns plus the scaled product of two narrow ones.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -32,6 +32,8 @@ pub enum MergeMath {
     /// PEFT's, whose adapters are F32 whatever they are stored as: `base + scale * (B A)`, rounded once at the end.
     #[default]
     Peft,
+    /// PEFT's of an embedding, whose product it rounds to the dtype of the base before it adds it (`Embedding.merge`).
+    PeftEmbedding,
     /// torchtune's `get_merged_lora_ckpt`: `base + (scale * B) A`, each step rounded to the dtype of the adapter.
     Torchtune,
 }
@@ -52,7 +54,7 @@ impl MergeMath {
     /// The library whose it is.
     pub fn name(self) -> &'static str {
         match self {
-            MergeMath::Peft => "peft",
+            MergeMath::Peft | MergeMath::PeftEmbedding => "peft",
             MergeMath::Torchtune => "torchtune",
         }
     }
@@ -71,12 +73,14 @@ impl LowRank {
         let known = |of: &Recipe| matches!(of.dtype, Dtype::F32 | Dtype::F16 | Dtype::Bf16);
         // torchtune multiplies what is of one dtype, and with magnitudes leaves the result in it.
         let alike = match self.math {
-            MergeMath::Peft => made.dtype == self.base.dtype,
+            MergeMath::Peft => made.dtype == self.base.dtype || made.dtype == Dtype::F32,
+            MergeMath::PeftEmbedding => made.dtype == self.base.dtype,
             MergeMath::Torchtune => {
                 let own = self.a.dtype == self.b.dtype && magnitude(&|of| of.dtype == self.a.dtype);
                 own && made.dtype == if self.magnitude.is_some() { self.a.dtype } else { self.base.dtype }
             }
         };
-        shapes && alike && known(&self.base) && known(&self.a) && known(&self.b) && magnitude(&known)
+        let bounded = (1..=limits::RANK).contains(&rank);
+        shapes && bounded && alike && known(&self.base) && known(&self.a) && known(&self.b) && magnitude(&known)
     }
 }

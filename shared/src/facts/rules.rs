@@ -162,7 +162,7 @@ rules! {
     TiedDiffers           "tied-differs"            Error   Deep      "the output head differs from the embedding though the config says it is tied";
     // Adapters.
     AdapterConfig         "adapter-config"          Error   Structure "an adapter's config is missing, or does not say what its loader needs";
-    AdapterAlpha          "adapter-alpha"           Warning Structure "nothing tells the alpha that an adapter's product is scaled by";
+    AdapterAlpha          "adapter-alpha"           Warning Structure "nothing tells the alpha that an adapter's product is scaled by, or it makes no number";
     AdapterPair           "adapter-pair"            Error   Structure "an adapter has half of what changes a module";
     AdapterRank           "adapter-rank"            Error   Structure "an adapter's matrices are of another rank than their other half, or than the config says";
     AdapterTargets        "adapter-targets"         Error   Structure "an adapter's config and its weights do not speak of the same modules";

@@ -101,15 +101,17 @@ pub fn is_adapter(checkpoint: &Checkpoint) -> bool {
     checkpoint.layout == Layout::Adapter || looks_so(checkpoint)
 }
 
-/// Whether the tensors are those of an adapter and of nothing else: a whole model under training has its own weights
-/// beside them.
+/// Whether a file is an adapter's by its name, or its tensors are those of an adapter and of nothing else: a whole model
+/// under training has its own weights beside them.
 fn looks_so(checkpoint: &Checkpoint) -> bool {
     let names = || checkpoint.tensors.iter().map(|tensor| tensor.name.as_str());
     let is_part = |name: &str| PARTS.iter().any(|part| name.contains(part));
-    let few = checkpoint.layout == Layout::File;
-    few && names().any(is_part)
-        && !names().any(|name| name.contains(".base_layer."))
-        && names().filter(|name| is_part(name)).count().saturating_mul(4) >= checkpoint.tensors.len()
+    let is_named = checkpoint.path.file_name().is_some_and(|name| is_one(&name.to_string_lossy()));
+    let mostly = || {
+        !names().any(|name| name.contains(".base_layer."))
+            && names().filter(|name| is_part(name)).count().saturating_mul(4) >= checkpoint.tensors.len()
+    };
+    checkpoint.layout == Layout::File && names().any(is_part) && (is_named || mostly())
 }
 
 #[cfg(test)]

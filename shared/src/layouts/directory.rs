@@ -9,16 +9,7 @@ pub(super) fn read_file(mut checkpoint: Checkpoint, jobs: usize) -> Checkpoint {
     let files: Vec<FileId> = (0..checkpoint.files.len()).map(FileId).collect();
     let read = shards::read(&mut checkpoint, &files, jobs);
     shards::join(&mut checkpoint, read);
-    checkpoint.family = by_names(&checkpoint);
-    // The heads of Meta's files are told by nothing but the params.json beside them.
-    let meta = checkpoint.family.as_ref().is_some_and(|family| family.naming == Naming::Meta);
-    checkpoint.config = checkpoint.json(if meta { "params.json" } else { "config.json" });
-    if checkpoint.config.is_none() && checkpoint.family.is_none() {
-        // A wrapper may stand before the names.
-        checkpoint.config = checkpoint.json("params.json");
-    }
-    // Mistral's own names are Meta's: only the file beside them tells the two apart.
-    checkpoint.family = mistral::family(&checkpoint).or(checkpoint.family.take());
+    settle(&mut checkpoint);
     gguf::complete(&mut checkpoint);
     adapter::beside(&mut checkpoint);
     checkpoint
@@ -40,10 +31,24 @@ pub(super) fn read(mut checkpoint: Checkpoint, jobs: usize) -> Checkpoint {
     } else {
         shards::join(&mut checkpoint, read);
     }
-    checkpoint.config = checkpoint.json("config.json");
-    checkpoint.family = by_names(&checkpoint);
+    settle(&mut checkpoint);
     gguf::complete(&mut checkpoint);
     checkpoint
+}
+
+/// The family, as the names tell it, and the config that lies beside them.
+pub(super) fn settle(checkpoint: &mut Checkpoint) {
+    checkpoint.family = by_names(checkpoint);
+    let configs: &[&str] = match checkpoint.family.as_ref().map(|family| family.naming) {
+        // The heads under Meta's names are told by nothing but the params.json beside them.
+        Some(Naming::Meta) => &["params.json", "config.json"],
+        Some(Naming::Hf | Naming::Gguf) => &["config.json"],
+        // A wrapper may stand before the names.
+        None => &["config.json", "params.json"],
+    };
+    checkpoint.config = configs.iter().find_map(|name| checkpoint.json(name));
+    // Mistral's own names are Meta's: only the file beside them tells the two apart.
+    checkpoint.family = mistral::family(checkpoint).or(checkpoint.family.take());
 }
 
 /// The family whose names these are.

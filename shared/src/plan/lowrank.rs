@@ -28,6 +28,9 @@ const TILE: usize = 1 << 18;
 /// Sums that are held at once, which is 256 KiB.
 const SUMS: usize = 1 << 16;
 
+/// Elements of `b` that are held at once, which is 4 MiB.
+const HELD: u64 = 1 << 20;
+
 /// Makes a box of rows by columns of the merged matrix.
 pub(super) fn merge(
     fetch: Fetch<'_>,
@@ -40,28 +43,15 @@ pub(super) fn merge(
     let (&[top, left], &[rows, columns]) = (start, size) else {
         bail!(Finding::new(Id::Unsupported, "a merge of what is no matrix"));
     };
-    let merge = Merge::new(fetch, low, top, rows)?;
-    let factors = low.magnitude.as_ref().map(|magnitude| merge.factors(magnitude)).transpose()?;
-    let finish = |row: usize, line: &mut [f32], out: &mut [u8]| {
-        if let Some(factor) = factors.as_ref().map(|factors| factors[row]) {
-            for value in &mut *line {
-                *value *= factor;
-            }
-        }
-        store(dtype, line, out)
-    };
-    if dtype.item_bytes() == low.base.dtype.item_bytes() {
-        // The base's bytes give way to the sums.
-        fetch(&low.base, start, size, out)?;
-        return merge.lines(left, columns, out, &mut |row, _, line, piece| finish(row, line, piece));
+    let rank = low.a.shape.first().copied().unwrap_or(0);
+    let high = (HELD / rank.max(1)).clamp(1, rows.max(1));
+    let bytes = to_usize(high * columns) * item(dtype)?;
+    for (number, piece) in out.chunks_mut(bytes.max(1)).enumerate() {
+        let first = to_u64(number) * high;
+        let place = Place { top: top + first, left, rows: high.min(rows - first), columns };
+        Merge::new(fetch, low, place)?.fill(dtype, piece)?;
     }
-    let (item, width) = (item(dtype)?, to_usize(columns));
-    let mut base = vec![0; to_usize(rows * columns) * self::item(low.base.dtype)?];
-    fetch(&low.base, start, size, &mut base)?;
-    merge.lines(left, columns, &mut base, &mut |row, at, line, _| {
-        let begin = (row * width + at) * item;
-        finish(row, line, &mut out[begin..][..line.len() * item])
-    })
+    Ok(())
 }
 
 fn item(dtype: Dtype) -> Result<usize> {
@@ -71,12 +61,19 @@ fn item(dtype: Dtype) -> Result<usize> {
 /// Takes a row, the first of its columns at hand, their sums, which are yet to be rounded, and the base's bytes of them.
 type Sink<'a> = &'a mut dyn FnMut(usize, usize, &mut [f32], &mut [u8]) -> Result<()>;
 
-/// Some rows of a merge.
+/// A box of a merge.
+struct Place {
+    top: u64,
+    left: u64,
+    rows: u64,
+    columns: u64,
+}
+
+/// A box of a merge, and the rows of `b` for it.
 struct Merge<'a> {
     fetch: Fetch<'a>,
     low: &'a LowRank,
-    top: u64,
-    rows: u64,
+    place: Place,
     rank: usize,
     /// Rows by rank, scaled already where torchtune does so first.
     b: Vec<f32>,
@@ -85,9 +82,9 @@ struct Merge<'a> {
 }
 
 impl<'a> Merge<'a> {
-    fn new(fetch: Fetch<'a>, low: &'a LowRank, top: u64, rows: u64) -> Result<Merge<'a>> {
+    fn new(fetch: Fetch<'a>, low: &'a LowRank, place: Place) -> Result<Merge<'a>> {
         let rank = low.a.shape.first().copied().unwrap_or(0);
-        let mut b = values(fetch, &low.b, &[top, 0], &[rows, rank])?;
+        let mut b = values(fetch, &low.b, &[place.top, 0], &[place.rows, rank])?;
         let mut scale = low.scale.value() as f32;
         if low.math == MergeMath::Torchtune {
             for value in &mut b {
@@ -96,13 +93,45 @@ impl<'a> Merge<'a> {
             round(low.b.dtype, &mut b);
             scale = 1.0;
         }
-        Ok(Merge { fetch, low, top, rows, rank: to_usize(rank), b, scale })
+        Ok(Merge { fetch, low, place, rank: to_usize(rank), b, scale })
+    }
+
+    /// Makes the box.
+    fn fill(&self, dtype: Dtype, out: &mut [u8]) -> Result<()> {
+        let (low, Place { top, left, rows, columns }) = (self.low, &self.place);
+        let factors = low.magnitude.as_ref().map(|magnitude| self.factors(magnitude)).transpose()?;
+        let finish = |row: usize, line: &mut [f32], out: &mut [u8]| {
+            if let Some(factor) = factors.as_ref().map(|factors| factors[row]) {
+                for value in &mut *line {
+                    *value *= factor;
+                }
+            }
+            store(dtype, line, out)
+        };
+        let (start, size) = ([*top, *left], [*rows, *columns]);
+        if dtype.item_bytes() == low.base.dtype.item_bytes() {
+            // The base's bytes give way to the sums.
+            (self.fetch)(&low.base, &start, &size, out)?;
+            return self.lines(*left, *columns, out, &mut |row, _, line, piece| finish(row, line, piece));
+        }
+        let (item, width) = (item(dtype)?, to_usize(*columns));
+        let mut base = vec![0; to_usize(rows * columns) * self::item(low.base.dtype)?];
+        (self.fetch)(&low.base, &start, &size, &mut base)?;
+        self.lines(*left, *columns, &mut base, &mut |row, at, line, _| {
+            let begin = (row * width + at) * item;
+            finish(row, line, &mut out[begin..][..line.len() * item])
+        })
+    }
+
+    /// Columns that are worked on at once. They depend on the rank alone, so that sums over a row are the same in every box.
+    fn strip(&self) -> usize {
+        (TILE / self.rank.max(1)).max(LANES)
     }
 
     /// Hands over base plus product of some columns, whose bytes in the base are given, in pieces of rows.
     fn lines(&self, left: u64, columns: u64, base: &mut [u8], sink: Sink<'_>) -> Result<()> {
-        let (rows, width, item) = (to_usize(self.rows), to_usize(columns), item(self.low.base.dtype)?);
-        let most = (TILE / self.rank.max(1)).max(LANES);
+        let (rows, width, item) = (to_usize(self.place.rows), to_usize(columns), item(self.low.base.dtype)?);
+        let most = self.strip();
         let (mut at, mut sums) = (0, Vec::new());
         while at < width {
             let wide = most.min(width - at);
@@ -130,9 +159,12 @@ impl<'a> Merge<'a> {
     fn plus(&self, line: &mut [f32], base: &[u8]) -> Result<()> {
         let low = self.low;
         match low.math {
-            MergeMath::Peft => {
+            MergeMath::Peft | MergeMath::PeftEmbedding => {
                 for value in &mut *line {
                     *value *= self.scale;
+                }
+                if low.math == MergeMath::PeftEmbedding {
+                    round(low.base.dtype, line);
                 }
             }
             MergeMath::Torchtune => round(low.a.dtype, line),
@@ -152,16 +184,23 @@ impl<'a> Merge<'a> {
     /// What each row is multiplied by, so that it gets its magnitude: over its length, the root of the sum of squares,
     /// which is summed in F64.
     fn factors(&self, magnitude: &Recipe) -> Result<Vec<f32>> {
+        let (top, rows) = (self.place.top, self.place.rows);
         let columns = self.low.base.shape.get(1).copied().unwrap_or(0);
-        let mut base = vec![0; to_usize(self.rows * columns) * item(self.low.base.dtype)?];
-        (self.fetch)(&self.low.base, &[self.top, 0], &[self.rows, columns], &mut base)?;
-        let mut squares = vec![0.0f64; to_usize(self.rows)];
-        self.lines(0, columns, &mut base, &mut |row, _, line, _| {
-            squares[row] += line.iter().map(|&value| f64::from(value) * f64::from(value)).sum::<f64>();
-            Ok(())
-        })?;
+        let mut squares = vec![0.0f64; to_usize(rows)];
+        let mut base = Vec::new();
+        let mut left = 0;
+        while left < columns {
+            let wide = to_u64(self.strip()).min(columns - left);
+            base.resize(to_usize(rows * wide) * item(self.low.base.dtype)?, 0);
+            (self.fetch)(&self.low.base, &[top, left], &[rows, wide], &mut base)?;
+            self.lines(left, wide, &mut base, &mut |row, _, line, _| {
+                squares[row] += line.iter().map(|&value| f64::from(value) * f64::from(value)).sum::<f64>();
+                Ok(())
+            })?;
+            left += wide;
+        }
         let mut lengths: Vec<f32> = squares.into_iter().map(|square| square.sqrt() as f32).collect();
-        let mut factors = values(self.fetch, magnitude, &[self.top], &[self.rows])?;
+        let mut factors = values(self.fetch, magnitude, &[top], &[rows])?;
         let stepwise = self.low.math == MergeMath::Torchtune;
         if stepwise {
             round(self.low.a.dtype, &mut lengths);

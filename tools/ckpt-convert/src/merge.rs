@@ -5,10 +5,11 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use ckpt::adapters;
 use ckpt::cli::Context;
-use ckpt::facts::FileId;
+use ckpt::facts::{FileId, Finding};
 use ckpt::layouts::{self, Checkpoint};
 
-use crate::kinds::adapter::{fits, no_alpha, turned, whole};
+use crate::kinds::Kind;
+use crate::kinds::adapter::{fits, no_alpha, plain, turned, whole};
 use crate::options::{Options, refuse};
 
 /// Opens the adapter and puts it into the base's tensors. Nothing is computed yet.
@@ -21,11 +22,21 @@ pub(crate) fn merge(options: &Options, base: &mut Checkpoint, path: &Path, conte
         return refuse("the source is an adapter itself", "give the base model as the source");
     }
     let mut opened = layouts::open(path, None, context.jobs.get())?;
+    // What is said of the adapter names its file and not one of the base's.
+    let (root, own) = (opened.root(), opened.shards.first().map_or("", |shard| shard.name.as_str()).to_owned());
+    let place = |error: anyhow::Error| match error.downcast::<Finding>() {
+        Ok(mut finding) => {
+            let file = root.join(finding.file.as_deref().unwrap_or(&own));
+            finding.file = Some(file.to_string_lossy().into_owned());
+            finding.into()
+        }
+        Err(error) => error.context(shown.to_string()),
+    };
     if let Some(damage) = opened.damage() {
-        return Err(anyhow::Error::new(damage.clone()).context(shown.to_string()));
+        return Err(place(damage.clone().into()));
     }
     if let Some(adapter) = adapters::of(&opened) {
-        turned(&adapter, &opened, context).with_context(|| shown.to_string())?;
+        turned(&adapter, &opened, context).map_err(place)?;
     }
     let first = base.pool.len();
     for number in 0..opened.pool.len() {
@@ -41,11 +52,15 @@ pub(crate) fn merge(options: &Options, base: &mut Checkpoint, path: &Path, conte
         return refuse(format!("{shown} is no adapter"), help);
     };
     adapter.settle(base);
-    whole(&adapter).with_context(|| shown.to_string())?;
+    whole(&adapter).and_then(|()| plain(&adapter, "merged")).map_err(place)?;
     fits(&adapter, &opened, base)?;
     let fit = adapters::fit(&adapter, base);
     let scale = |module: &adapters::Module<'_>| {
-        adapter.scale(module, options.alpha).ok_or_else(|| anyhow::Error::new(no_alpha()))
+        let scale = adapter.scale(module, options.alpha).map_err(|finding| place(finding.into()))?;
+        scale.ok_or_else(|| no_alpha().into())
     };
-    adapters::merged(&adapter, &fit, base, options.merge_math.math(), &scale).with_context(|| shown.to_string())
+    // llama.cpp's types are chosen by those of the base.
+    let wide = options.dtype.is_some() && options.kind() != Kind::Gguf;
+    let how = adapters::How { math: options.merge_math.math(), wide };
+    adapters::merged(&adapter, &fit, base, how, &scale).with_context(|| shown.to_string())
 }

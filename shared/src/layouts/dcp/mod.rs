@@ -75,8 +75,7 @@ pub(super) fn read(mut checkpoint: Checkpoint, jobs: usize) -> Checkpoint {
     } else if checkpoint.damage().is_none() {
         sharded::read(&mut checkpoint, &folder, jobs);
     }
-    checkpoint.config = checkpoint.json("config.json");
-    checkpoint.family = directory::by_names(&checkpoint);
+    directory::settle(&mut checkpoint);
     checkpoint
 }
 

@@ -118,8 +118,7 @@ pub(super) fn read(mut checkpoint: Checkpoint, weights: Weights, jobs: usize) ->
         }
         Err(finding) => checkpoint.findings.push(finding),
     }
-    checkpoint.config = checkpoint.json("config.json");
-    checkpoint.family = directory::by_names(&checkpoint);
+    directory::settle(&mut checkpoint);
     checkpoint
 }
 

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use anyhow::Result;
-use ckpt::adapters::{self, Adapter, Scheme};
+use ckpt::adapters::{self, Adapter, Module, Scheme};
 use ckpt::cli::{Context, Refusal};
-use ckpt::facts::{FileId, Finding, Id, Severity, Tensor, check};
+use ckpt::facts::{FileId, Finding, Id, Severity, Tensor, check, limits};
 use ckpt::layouts::{self, ADAPTER_CONFIG, Checkpoint};
 
 use super::{Job, Kind};
@@ -33,6 +33,10 @@ pub(super) fn draft(job: &Job<'_>) -> Result<Draft> {
         fits(&adapter, checkpoint, base)?;
     }
     let mut draft = Draft::default();
+    if options.kind() == Kind::Torchtune {
+        plain(&adapter, "given to torchtune")?;
+        uniform(&adapter, options.alpha, &mut draft)?;
+    }
     let to = if options.kind() == Kind::Peft { Scheme::Peft } else { Scheme::Tune };
     // Only a family whose rows torchtune turns has them in another order there.
     let interleaved = to == Scheme::Tune && !adapter.is_unturned();
@@ -89,10 +93,53 @@ pub(crate) fn whole(adapter: &Adapter<'_>) -> Result<()> {
             let message = "a half of a pair is no matrix";
             return Err(Finding::new(Id::AdapterRank, message).tensor(a.name.clone()).into());
         };
+        if !(1..=limits::RANK).contains(rank) {
+            let finding = Finding::new(Id::AdapterRank, "a rank that no adapter has").tensor(a.name.clone());
+            return Err(finding.needed(format!("1 to {}", limits::RANK), rank).into());
+        }
         if rank != other {
             let finding = Finding::new(Id::AdapterRank, "the two halves of the pair have different ranks");
             return Err(finding.tensor(b.name.clone()).needed(rank, other).into());
         }
+    }
+    Ok(())
+}
+
+/// Says no to an adapter that is more than its matrices, by what PEFT's config says.
+///
+/// # Errors
+/// The refusal.
+pub(crate) fn plain(adapter: &Adapter<'_>, what: &str) -> Result<()> {
+    match adapter.beyond() {
+        Some(why) => refuse(format!("this adapter cannot be {what} as it is: {why}"), "PEFT itself can use it"),
+        None => Ok(()),
+    }
+}
+
+/// Says no to ranks and alphas that differ from module to module, for torchtune has one of each; and what its alpha is for
+/// an adapter that PEFT scales by the root of the rank.
+fn uniform(adapter: &Adapter<'_>, alpha: Option<f64>, draft: &mut Draft) -> Result<()> {
+    let Some(rank) = adapter.rank() else { return Ok(()) };
+    let other = adapter.modules.iter().find(|module| module.rank() != Some(rank));
+    if let Some(a) = other.and_then(|module| module.a) {
+        let message = "torchtune has one rank for all modules; merge the adapter instead (--merge-adapter)";
+        let found = a.recipe.shape.first().copied().unwrap_or(0);
+        let finding = Finding::new(Id::AdapterRank, message).tensor(a.name.clone());
+        return Err(finding.needed(format!("rank {rank}, as most have"), format!("rank {found}")).into());
+    }
+    if !adapter.alphas.is_empty() {
+        let message = "torchtune has one alpha for all modules, and alpha_pattern names others; merge the adapter instead (--merge-adapter)";
+        return Err(Finding::new(Id::AdapterAlpha, message).in_file(ADAPTER_CONFIG).into());
+    }
+    let scale = adapter.modules.first().map(|module| adapter.scale(module, alpha)).transpose()?.flatten();
+    if let (true, Some(scale)) = (adapter.is_rslora(), scale) {
+        let rank = adapter.modules.first().and_then(Module::rank).and_then(|rank| u32::try_from(rank).ok());
+        let theirs = scale * f64::from(rank.unwrap_or(1));
+        let message = format!(
+            "torchtune scales by alpha over the rank, this adapter over the rank's root: to torchtune its alpha is {theirs}"
+        );
+        let finding = Finding::new(Id::AdapterAlpha, message).severity(Severity::Warning);
+        draft.warnings.push(finding.in_file(ADAPTER_CONFIG));
     }
     Ok(())
 }
@@ -118,9 +165,6 @@ pub(crate) fn fits(adapter: &Adapter<'_>, opened: &Checkpoint, base: &Checkpoint
     let more = findings.count();
     if more > 0 {
         first.message = format!("{}; and {more} more do not fit", first.message);
-    }
-    if let Some(name) = adapter.base() {
-        first.message = format!("{}; it was trained on {name}", first.message);
     }
     let own = opened.shards.first().map_or("", |shard| shard.name.as_str());
     Err(first.in_file(opened.root().join(own).to_string_lossy()).into())

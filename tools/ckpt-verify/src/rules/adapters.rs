@@ -1,7 +1,9 @@
 //! adapter-config, adapter-alpha, adapter-pair, adapter-rank, adapter-targets, adapter-base: an adapter's matrices, its
 //! config, and the model it was trained for.
 
-use ckpt::adapters::{self, Adapter, Module, Scheme, pattern};
+use std::collections::HashSet;
+
+use ckpt::adapters::{self, Adapter, Module, Patterns, Scheme, patterns};
 use ckpt::facts::{Finding, Id, Severity, Tensor};
 use ckpt::layouts::ADAPTER_CONFIG;
 use serde_json::Value;
@@ -19,7 +21,7 @@ explain! {
     /// `ckpt-convert ADAPTER --to peft --base MODEL` writes a whole config.
     AdapterConfig;
     /// Looks for the alpha by which an adapter's product is scaled: `lora_alpha` in adapter_config.json. torchtune's and
-    /// llama-stack's own files do not hold it.
+    /// llama-stack's own files do not hold it. One by which the scale is beyond what F32 holds is an error.
     ///
     /// With another alpha the adapter does too much or too little, and nothing fails.
     ///
@@ -31,8 +33,8 @@ explain! {
     ///
     /// Save the adapter again.
     AdapterPair;
-    /// Holds the ranks of the two halves of a pair against each other and against `r` and `rank_pattern` of the config, and
-    /// the magnitudes against the rows.
+    /// Holds the ranks of the two halves of a pair against each other, against zero and against `r` and `rank_pattern` of the
+    /// config, and the magnitudes against the rows.
     ///
     /// PEFT refuses the weights, or scales them by the wrong rank.
     ///
@@ -115,6 +117,10 @@ fn ranks(case: &Case<'_>, adapter: &Adapter<'_>, module: &Module<'_>) -> Vec<Fin
             return findings;
         }
     }
+    if let (Some(a), Some(0)) = (module.a, module.rank()) {
+        findings.push(wrong(a, "a pair of no rank adds nothing", "rank 1 or more".to_owned(), "rank 0".to_owned()));
+        return findings;
+    }
     let second = module.b.and_then(|b| b.recipe.shape.get(1).copied());
     if let (Some(a), Some(b), Some(rank)) = (module.rank(), second, module.b)
         && a != b
@@ -137,11 +143,13 @@ fn ranks(case: &Case<'_>, adapter: &Adapter<'_>, module: &Module<'_>) -> Vec<Fin
     findings
 }
 
-/// The rank that the config says of a module.
+/// The rank that the config says of a module; `None` where it speaks in expressions.
 fn config_rank(adapter: &Adapter<'_>, module: &str) -> Option<u64> {
-    let said = adapter.said?;
-    let own = said.get("rank_pattern").and_then(|table| pattern(table, module)?.as_u64());
-    own.or_else(|| said.get("r")?.as_u64())
+    if adapter.ranks.unread().is_some() {
+        return None;
+    }
+    let own = adapter.ranks.get(module).and_then(Value::as_u64);
+    own.or_else(|| adapter.said?.get("r")?.as_u64())
 }
 
 /// The config and what it leaves out.
@@ -180,7 +188,14 @@ fn config(case: &Case<'_>, adapter: &Adapter<'_>, findings: &mut Vec<Finding>) {
     if adapter.alpha().is_none() {
         findings.push(finding(Id::AdapterAlpha, "the config does not say alpha").needed("lora_alpha", "none"));
     }
-    if !said.get("r").is_some_and(Value::is_u64) && !has("rank_pattern") {
+    // Rank 0 has been told; an expression for a module says nothing against the adapter.
+    let some = adapter.modules.iter().find(|module| module.rank().is_some_and(|rank| rank > 0));
+    if let Some(Err(told)) = some.map(|module| adapter.scale(module, None))
+        && told.id == Id::AdapterAlpha
+    {
+        findings.push(told.severity(Severity::Error).in_file(name));
+    }
+    if !said.get("r").is_some_and(Value::is_u64) && adapter.ranks.is_empty() {
         findings.push(lacking("r"));
     }
     let magnitudes = adapter.modules.iter().any(|module| module.magnitude.is_some());
@@ -201,23 +216,17 @@ fn config(case: &Case<'_>, adapter: &Adapter<'_>, findings: &mut Vec<Finding>) {
 fn targets(adapter: &Adapter<'_>, said: &Value, config: &str, findings: &mut Vec<Finding>) {
     // One word stands for an expression, or for all linear layers.
     let Some(named) = said.get("target_modules").and_then(Value::as_array) else { return };
-    let named: Vec<&str> = named.iter().filter_map(Value::as_str).collect();
-    let is_named = |module: &str, name: &str| {
-        module == name || module.strip_suffix(name).is_some_and(|before| before.ends_with('.'))
-    };
-    for module in &adapter.modules {
-        if !named.iter().any(|name| is_named(&module.name, name)) {
-            let message = format!("the weights change {}, and the config does not name it", module.name);
-            let finding = Finding::new(Id::AdapterTargets, message).in_file(config);
-            let tensor = module.a.or(module.b).map(|tensor| tensor.name.clone());
-            findings.push(tensor.into_iter().fold(finding, Finding::tensor));
-        }
+    let targets = Patterns::list(named);
+    for module in adapter.modules.iter().filter(|module| targets.get(&module.name).is_none()) {
+        let message = format!("the weights change {}, and the config does not name it", module.name);
+        let finding = Finding::new(Id::AdapterTargets, message).in_file(config);
+        let tensor = module.a.or(module.b).map(|tensor| tensor.name.clone());
+        findings.push(tensor.into_iter().fold(finding, Finding::tensor));
     }
-    for name in named {
-        if !adapter.modules.iter().any(|module| is_named(&module.name, name)) {
-            let message = format!("the config names {name}, and there are no weights for it");
-            findings.push(Finding::new(Id::AdapterTargets, message).in_file(config).needed(name, "none"));
-        }
+    let changed: HashSet<&str> = adapter.modules.iter().flat_map(|module| patterns::ends(&module.name)).collect();
+    for name in named.iter().filter_map(Value::as_str).filter(|name| !changed.contains(name)) {
+        let message = format!("the config names {name}, and there are no weights for it");
+        findings.push(Finding::new(Id::AdapterTargets, message).in_file(config).needed(name, "none"));
     }
 }
 

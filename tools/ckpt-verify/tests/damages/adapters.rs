@@ -94,6 +94,33 @@ pub(crate) const CASES: &[Case] = &[
         &["error adapter-config adapter_config.json -"],
     ),
     (
+        "a rank that is no size",
+        LORA,
+        |model| set(&model.join(CONFIG), &[("r", json!(-1))]),
+        &["error adapter-config adapter_config.json -"],
+    ),
+    (
+        "pairs of no rank",
+        LORA,
+        |model| {
+            edit(model, |tensors| {
+                for tensor in tensors.iter_mut().filter(|tensor| tensor.name.starts_with(Q0)) {
+                    tensor.shape = if tensor.name.contains("lora_A") { vec![0, 64] } else { vec![64, 0] };
+                    tensor.bytes.clear();
+                }
+            });
+        },
+        &[
+            "error adapter-rank adapter_model.safetensors base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight",
+        ],
+    ),
+    (
+        "an alpha beyond all numbers",
+        LORA,
+        |model| set(&model.join(CONFIG), &[("lora_alpha", json!(1e300))]),
+        &["error adapter-alpha adapter_config.json -"],
+    ),
+    (
         "config without its base",
         LORA,
         |model| set(&model.join(CONFIG), &[("base_model_name_or_path", json!(""))]),
