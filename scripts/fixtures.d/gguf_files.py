@@ -1,9 +1,12 @@
 """GGUF files of gguf-py: every type of tensor and of value, byte orders, parts of a split file, a small Llama."""
 
+import types
+
 import digests
 import gguf
 import numpy
 from gguf import GGMLQuantizationType as Type
+from gguf.scripts import gguf_convert_endian
 
 # What a plain type is called in numpy.
 PLAIN = {
@@ -117,8 +120,26 @@ def forms(folder):
 
     write("align128.gguf", {"a": ramp(3), "b": ramp(5, 7), "four": ramp(2, 3, 4, 5)})
     write("big-endian.gguf", {"a": ramp(2, 3), "half": ramp(4).astype("f2")}, endianess=gguf.GGUFEndian.BIG)
+    entries += turned(folder)
     split(folder, "split", [["t0", "t1"], ["t2", "t3"], ["t4"]], entries)
     split(folder, "header-first", [[], ["t0", "t1"]], entries)
+    return entries
+
+
+def turned(folder):
+    """Blocks in a big-endian file: the numbers in them turned round by gguf-py's own program, which knows six types."""
+    random = numpy.random.default_rng(21)
+    file, entries = "big-endian-blocks.gguf", []
+    writer = gguf.GGUFWriter(folder / file, "none", endianess=gguf.GGUFEndian.BIG)
+    for kind, turn in gguf_convert_endian.byteswap_tensors.items():
+        stored = blocks_of(random, kind)
+        values = values_of(stored, kind)
+        entries.append(entry(file, kind.name, kind, values.shape, stored.tobytes(), values))
+        flat = stored.reshape(-1).copy()
+        for start in range(0, flat.size, gguf.GGML_QUANT_SIZES[kind][1]):
+            turn(types.SimpleNamespace(data=flat), start)
+        writer.add_tensor(kind.name, flat.reshape(stored.shape), raw_dtype=kind)
+    finish(writer)
     return entries
 
 

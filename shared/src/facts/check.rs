@@ -87,7 +87,10 @@ pub fn check(recipe: &Recipe, size: &dyn Fn(FileId) -> u64) -> Result<(), Findin
             same_shape(recipe, &of.shape)?;
             let (block, _) = of.dtype.block();
             let rows = of.shape.last().is_some_and(|&width| width.is_multiple_of(block));
-            let stored = matches!(of.op, Op::Bytes { .. });
+            let stored = match &of.op {
+                Op::ByteSwap(of) => matches!(of.op, Op::Bytes { .. }),
+                op => matches!(op, Op::Bytes { .. }),
+            };
             if recipe.dtype != Dtype::F32 || !dequantizable(of.dtype) || !rows || !stored {
                 return Err(broken(format!("{} {:?} has no values in {}", of.dtype, of.shape, recipe.dtype)));
             }
@@ -103,6 +106,11 @@ pub fn check(recipe: &Recipe, size: &dyn Fn(FileId) -> u64) -> Result<(), Findin
             check(of, size)
         }
         Op::ByteSwap(of) | Op::Conj(of) | Op::Neg(of) => {
+            let turned = matches!((&recipe.op, &of.op), (Op::ByteSwap(_), Op::Bytes { .. }));
+            let blocks = turned && recipe.dtype.halves().is_some();
+            if recipe.dtype.item_bytes().is_none() && !blocks {
+                return Err(broken(format!("{} is not changed number by number", recipe.dtype)));
+            }
             same_dtype(recipe, of)?;
             same_shape(recipe, &of.shape)?;
             check(of, size)
@@ -129,10 +137,10 @@ pub fn castable(from: Dtype, to: Dtype) -> bool {
     known(from) && known(to)
 }
 
-/// Whether the executor knows the values of that dtype's blocks. Q8_1 only ever holds activations, and Q1_0 has no
-/// reference reader yet.
+/// Whether the executor knows the values of that dtype's blocks. Q8_1 only ever holds activations, and its block is not
+/// as large everywhere.
 pub fn dequantizable(dtype: Dtype) -> bool {
-    dtype.kind() == Kind::Blocks && !matches!(dtype, Dtype::Q8_1 | Dtype::Q1_0)
+    dtype.kind() == Kind::Blocks && dtype != Dtype::Q8_1
 }
 
 fn broken(message: String) -> Finding {

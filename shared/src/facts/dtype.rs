@@ -195,6 +195,18 @@ impl Dtype {
         (self.row().elements, self.row().bytes)
     }
 
+    /// Bytes of a block at which its numbers of two bytes begin, all that turns round in a big-endian file; `None` where
+    /// no program says what does (`byteswap_tensors` of gguf-py's `gguf_convert_endian.py`).
+    pub fn halves(self) -> Option<&'static [usize]> {
+        match self {
+            Dtype::Q4_0 | Dtype::Q8_0 => Some(&[0]),
+            Dtype::Q4K => Some(&[0, 2]),
+            Dtype::Q6K => Some(&[208]),
+            Dtype::Mxfp4 | Dtype::Nvfp4 => Some(&[]),
+            _ => None,
+        }
+    }
+
     /// Bits of one element, scales of its block left out where they do not fill a bit an element.
     pub fn bits(self) -> u64 {
         // At most 292 * 8.

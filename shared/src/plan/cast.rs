@@ -4,6 +4,7 @@
 use anyhow::{Result, bail};
 use half::{bf16, f16};
 
+use crate::bytes::to_usize;
 use crate::facts::dtype::Kind;
 use crate::facts::{Dtype, Finding, Id};
 
@@ -86,6 +87,18 @@ fn number(dtype: Dtype) -> usize {
 /// Reverses the bytes of every number.
 pub(super) fn swap(dtype: Dtype, values: &mut [u8]) {
     values.chunks_exact_mut(number(dtype).max(1)).for_each(<[u8]>::reverse);
+}
+
+/// Reverses the bytes of the numbers of two bytes in every block.
+pub(super) fn swap_blocks(dtype: Dtype, blocks: &mut [u8]) {
+    let size = to_usize(dtype.block().1).max(1);
+    for block in blocks.chunks_exact_mut(size) {
+        for &at in dtype.halves().into_iter().flatten() {
+            if let Some(half) = block.get_mut(at..).and_then(<[u8]>::first_chunk_mut::<2>) {
+                half.swap(0, 1);
+            }
+        }
+    }
 }
 
 /// Flips the sign of every imaginary part; a real value is its own conjugate.

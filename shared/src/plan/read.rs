@@ -54,9 +54,8 @@ impl<'a> Reader<'a> {
             // Less than a byte an element: only values that stand as they are, or blocks made here; what is asked
             // for counts bytes.
             return match &recipe.op {
-                Op::Bytes { file, offset } => self.file(*file, out, offset + block.offset),
                 Op::Quant(of) => self.quantized(of, recipe.dtype, block.offset, out),
-                _ => bail!(Finding::new(Id::Unsupported, format!("{} values can only be moved whole", recipe.dtype))),
+                _ => self.blocks(recipe, block.offset, out),
             };
         };
         let strides: Vec<usize> = packed(&block.size, item).into_iter().map(to_usize).collect();
@@ -241,15 +240,12 @@ impl<'a> Reader<'a> {
 
     /// A box of the values that stored blocks stand for. Blocks that the box cuts are made whole, and its part taken.
     fn dequantized(&self, of: &Recipe, start: &[u64], size: &[u64], out: &mut [u8]) -> Result<()> {
-        let Op::Bytes { file, offset } = of.op else {
-            bail!(Finding::new(Id::Unsupported, format!("{} blocks can only be read where they are stored", of.dtype)));
-        };
         let (elements, bytes) = of.dtype.block();
         let (mut blocks, mut values) = (Vec::new(), Vec::new());
         runs(&of.shape, start, size, VALUE, out, |first, end, piece| {
             let (from, to) = (first / elements, end.div_ceil(elements));
             blocks.resize(to_usize((to - from) * bytes), 0);
-            self.file(file, &mut blocks, offset + from * bytes)?;
+            self.blocks(of, from * bytes, &mut blocks)?;
             if first.is_multiple_of(elements) && end.is_multiple_of(elements) {
                 return dequant::dequantize(of.dtype, &blocks, piece);
             }
@@ -258,6 +254,19 @@ impl<'a> Reader<'a> {
             piece.copy_from_slice(&values[to_usize(first - from * elements) * VALUE..][..piece.len()]);
             Ok(())
         })
+    }
+
+    /// Whole stored blocks, from byte `first` of them on, in the byte order that dequantisation takes.
+    fn blocks(&self, of: &Recipe, first: u64, out: &mut [u8]) -> Result<()> {
+        match &of.op {
+            Op::Bytes { file, offset } => self.file(*file, out, offset + first),
+            Op::ByteSwap(stored) => {
+                self.blocks(stored, first, out)?;
+                cast::swap_blocks(of.dtype, out);
+                Ok(())
+            }
+            _ => bail!(Finding::new(Id::Unsupported, format!("{} values can only be moved whole", of.dtype))),
+        }
     }
 
     /// The elements `first..end` of a value, counted in row-major order.

@@ -67,12 +67,15 @@ pub fn read(source: &dyn ReadAt, file: FileId) -> Result<Container, Finding> {
     let mut tensors = Vec::with_capacity(placed.len());
     for Placed { name, dtype, shape, offset, .. } in placed {
         let recipe = Recipe::bytes(dtype, shape.clone(), file, offset);
-        let recipe = match dtype.item_bytes() {
-            Some(1) => recipe,
+        let recipe = match (dtype.item_bytes(), dtype.halves()) {
             _ if !big => recipe,
-            Some(_) => Recipe { dtype, shape, op: Op::ByteSwap(Arc::new(recipe)) },
-            None => {
-                let message = format!("{dtype} blocks of a big-endian file are not read");
+            (Some(1), _) | (_, Some([])) => recipe,
+            (Some(_), _) | (_, Some(_)) => Recipe { dtype, shape, op: Op::ByteSwap(Arc::new(recipe)) },
+            (None, None) => {
+                let message = format!(
+                    "{dtype} blocks of a big-endian file are not read: what of them is turned round is not written \
+                     anywhere; convert the model again to a little-endian file"
+                );
                 findings.push(Finding::new(Id::Unsupported, message).at(offset).tensor(name));
                 continue;
             }

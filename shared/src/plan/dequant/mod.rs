@@ -1,5 +1,6 @@
 //! The values that ggml's blocks stand for, in F32: bit for bit what its reference reader (gguf-py 0.19,
-//! `quants.py`) makes of them. And those of floats of four bits, two a byte.
+//! `quants.py`) makes of them, and for Q1_0 and Q8_K, which that leaves out, ggml itself (`ggml-quants.c`). And those of
+//! floats of four bits, two a byte.
 #![expect(
     clippy::as_conversions,
     clippy::arithmetic_side_effects,
@@ -29,6 +30,7 @@ use crate::facts::{Dtype, Finding, Id};
 pub(super) fn dequantize(dtype: Dtype, blocks: &[u8], out: &mut [u8]) -> Result<()> {
     match dtype {
         Dtype::F4 => each(blocks, out, |&[byte], out| small::f4(byte, out)),
+        Dtype::Q1_0 => each(blocks, out, small::q1_0),
         Dtype::Q4_0 => each(blocks, out, small::q4_0),
         Dtype::Q4_1 => each(blocks, out, small::q4_1),
         Dtype::Q5_0 => each(blocks, out, small::q5_0),

@@ -17,6 +17,14 @@ pub(super) fn f4(byte: u8, out: &mut [f32; 2]) {
     }
 }
 
+/// One bit a value, the lowest first: the scale, or where it is not set its negative.
+pub(super) fn q1_0(block: &[u8; 18], out: &mut [f32; 128]) {
+    let d = half(block, 0);
+    for (place, out) in out.iter_mut().enumerate() {
+        *out = if block[2 + place / 8] >> (place % 8) & 1 == 1 { d } else { -d };
+    }
+}
+
 pub(super) fn q4_0(block: &[u8; 18], out: &mut [f32; 32]) {
     let d = half(block, 0);
     for (place, out) in out.iter_mut().enumerate() {
