@@ -9,7 +9,8 @@ import subprocess
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
-MAKERS = [HERE / "inputs.py", HERE / "llama_files.py", HERE / "sparse_headers.py", HERE / "many_members.py", HERE.parent / "fixtures.d" / "llama.py"]
+MAKERS = [HERE / "inputs.py", HERE / "llama_files.py", HERE / "sparse_headers.py", HERE / "many_members.py", HERE / "trainer_files.py"]
+MAKERS += [HERE.parent / "fixtures.d" / name for name in ("llama.py", "zero_files.py")]
 GB = 10**9
 
 
@@ -106,6 +107,11 @@ class Inputs:
     def members(self):
         """A checkpoint of very many tiny tensors, as torch.save writes one."""
         return self.make("members", 0.1 * GB, "many_members.py", str(self.MEMBERS)) / "many.pth"
+
+    def trainer(self, kind, gigabytes):
+        """What a trainer saves, by its kind in trainer_files.py."""
+        shape = "quick" if self.quick else {"zero": "half"}.get(kind, "1B")
+        return self.make(kind, gigabytes * GB, "trainer_files.py", kind, shape)
 
     def headers(self):
         """The headers of a trillion parameters; the data is a hole."""

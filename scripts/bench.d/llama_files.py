@@ -30,7 +30,8 @@ COMMON = {
 SHAPES = {
     "1B": (COMMON | {"dim": 2048, "n_layers": 16, "n_heads": 32, "ffn_dim_multiplier": 1.5}, 8192),
     "3B": (COMMON | {"dim": 3072, "n_layers": 28, "n_heads": 24, "ffn_dim_multiplier": 1.0}, 8192),
-    # Of no model: 4 GB of weights.
+    # Of no models: 4 GB of weights, and 3 GB in fp32.
+    "half": (COMMON | {"dim": 2048, "n_layers": 8, "n_heads": 32, "ffn_dim_multiplier": 1.5}, 8192),
     "2B": (COMMON | {"dim": 2048, "n_layers": 32, "n_heads": 32, "ffn_dim_multiplier": 1.5}, 8192),
     # Small ones, to try the bench itself: the vocabulary is most of them.
     "quick": (COMMON | {"dim": 256, "n_layers": 2, "n_heads": 8, "ffn_dim_multiplier": 1.5}, 1024),

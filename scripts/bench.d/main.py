@@ -5,7 +5,7 @@ import signal
 import sys
 import traceback
 
-PARTS = ["convert", "memory", "transformers", "hash", "manifests", "inspect", "verify", "deep", "pickles"]
+PARTS = ["convert", "memory", "transformers", "hash", "manifests", "inspect", "verify", "deep", "pickles", "dcp", "zero", "gguf", "packed", "many"]
 
 
 def arguments():
@@ -33,6 +33,7 @@ def main():
     # Imported once the options are right: what follows wants the tools and the oracle.
     import parts
     import table
+    import trainers
     import trust
     from inputs import Failure, Inputs
 
@@ -43,7 +44,7 @@ def main():
         inputs = Inputs(wanted.quick)
         try:
             chosen = [name for name in PARTS if name in (wanted.only or PARTS)]
-            every = parts.PARTS | trust.PARTS
+            every = parts.PARTS | trust.PARTS | trainers.PARTS
             rows = [row for name in chosen for row in every[name](inputs, wanted.runs)]
         finally:
             inputs.clean(wanted.keep)
