@@ -176,6 +176,7 @@ rules! {
     // Training state, and the steps of a run.
     SaveIncomplete        "save-incomplete"         Error   Structure "a save was broken off: what its program writes last is missing";
     StepIncomplete        "step-incomplete"         Warning Structure "a step of the run is incomplete, and an older one is taken";
+    TrackerStale          "tracker-stale"           Error   Structure "a run's own note of its newest step names one that is not there";
     TrainingPartial       "training-partial"        Warning Structure "some but not all parts of a training state are there";
     TrainingModelOnly     "training-model-only"     Note    Structure "a trainer saved the model alone; training cannot be resumed from here";
     TrainingStep          "training-step"           Warning Structure "the trainer's state is of another step than the folder";

@@ -70,6 +70,7 @@ fn several(options: &Options, document: &mut Document, inside: &Inside, context:
 /// What is found of a run beside its steps, which have been checked.
 fn of_run(run: &Run, document: &Document) -> Vec<Finding> {
     let mut findings: Vec<Finding> = run.unfinished.iter().map(|name| unfinished(name)).collect();
+    findings.extend(stale(run));
     // Weights alone are as good as any, unless the other steps have more.
     let bare: Vec<&Step> =
         run.steps.iter().zip(&document.children).filter(|(_, child)| is_bare(child)).map(|(step, _)| step).collect();
@@ -93,6 +94,15 @@ fn is_bare(step: &Document) -> bool {
 pub(crate) fn unfinished(name: &str) -> Finding {
     let message = "a save left this step under its temporary name before it was done";
     Finding::new(Id::PartialLeft, message).severity(Severity::Warning).in_file(name)
+}
+
+/// A tracker file that names a step that is not there.
+pub(crate) fn stale(run: &Run) -> Option<Finding> {
+    let (file, step) = run.stale.as_ref()?;
+    let newest = run.steps.last().map_or("no step", |step| step.name.as_str());
+    let message = "the step that is named here as the newest is not there: whoever goes by it resumes from nothing";
+    let named = if step.is_empty() { "nothing" } else { step.as_str() };
+    Some(Finding::new(Id::TrackerStale, message).in_file(file.clone()).needed(newest, named))
 }
 
 /// The section of these findings.

@@ -33,6 +33,11 @@ enum Judged {
 pub(crate) fn run(options: &Options, document: &mut Document, context: &Context) -> Result<Status> {
     let path = document.path();
     let run = run::of_folder(&path).with_context(|| format!("cannot list {}", path.display()))?;
+    // The answer is a step all the same; who asks for it does not go by the tracker.
+    let stale = check::stale(&run).map(|stale| {
+        let place = format!("../{}", stale.file.as_deref().unwrap_or_default());
+        stale.severity(Severity::Warning).in_file(place)
+    });
     let mut skipped: Vec<(&Step, FindingRecord)> = Vec::new();
     let mut bare = None;
     for step in run.steps.iter().rev() {
@@ -42,14 +47,14 @@ pub(crate) fn run(options: &Options, document: &mut Document, context: &Context)
                 bare.get_or_insert((step, *verify, skipped.len()));
                 skipped.push((step, *why));
             }
-            Judged::Complete(verify) => return Ok(take(options, document, (step, *verify), &skipped, context)),
+            Judged::Complete(verify) => return Ok(take(options, document, (step, *verify), &skipped, stale, context)),
         }
     }
     // None of the steps has more than weights: so this run saves, and the newest one is whole.
     let more = skipped.iter().any(|(step, _)| has_state(step));
     if let Some((step, verify, newer)) = bare.filter(|_| !more) {
         skipped.truncate(newer);
-        return Ok(take(options, document, (step, verify), &skipped, context));
+        return Ok(take(options, document, (step, verify), &skipped, stale, context));
     }
     let mut findings: Vec<Finding> = run.unfinished.iter().map(|name| check::unfinished(name)).collect();
     findings.extend(skipped.iter().map(|(step, why)| incomplete(&step.name, why).severity(Severity::Error)));
@@ -77,9 +82,11 @@ fn take(
     document: &mut Document,
     (step, verify): (&Step, Verify),
     skipped: &[(&Step, FindingRecord)],
+    stale: Option<Finding>,
     context: &Context,
 ) -> Status {
-    let newer: Vec<Finding> = skipped.iter().map(|(step, why)| incomplete(&format!("../{}", step.name), why)).collect();
+    let newer = skipped.iter().map(|(step, why)| incomplete(&format!("../{}", step.name), why));
+    let newer: Vec<Finding> = stale.into_iter().chain(newer).collect();
     let mut records = context.policy.records(&newer);
     records.extend(verify.findings);
     let status = context.policy.status(&records);

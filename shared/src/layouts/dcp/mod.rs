@@ -123,6 +123,20 @@ fn metadata(checkpoint: &mut Checkpoint, folder: &str) -> Option<Metadata> {
     joined
 }
 
+/// Files of chunks in which nothing has its place.
+fn strays(checkpoint: &mut Checkpoint, folder: &str) {
+    let used: BTreeSet<&str> = checkpoint.shards.iter().map(|shard| shard.name.as_str()).collect();
+    let chunks = |name: &str| name.strip_prefix(folder).is_some_and(|own| own.ends_with(".distcp") && !own.contains('/'));
+    // A rank that has nothing to save may leave an empty file.
+    let unused = checkpoint.files.iter().filter(|entry| chunks(&entry.name) && entry.size > 0);
+    let unused: Vec<String> =
+        unused.map(|entry| entry.name.clone()).filter(|name| !used.contains(name.as_str())).collect();
+    checkpoint.findings.extend(unused.into_iter().map(|name| {
+        let message = "the metadata place nothing here: the file is of another save";
+        Finding::new(Id::ShardStray, message).in_file(name)
+    }));
+}
+
 /// Finds every chunk in its file and joins them.
 fn chunks(checkpoint: &mut Checkpoint, folder: &str, metadata: &Metadata, jobs: usize) {
     let listing = checkpoint.pool_name(folder);
@@ -171,6 +185,7 @@ fn chunks(checkpoint: &mut Checkpoint, folder: &str, metadata: &Metadata, jobs: 
             batches.push(Batch { file, items: std::mem::replace(&mut items, rest) });
         }
     }
+    strays(checkpoint, folder);
     let pool = &checkpoint.pool;
     let found = work::map(jobs, &batches, |batch| Ok::<_, ()>(items::read(pool, batch))).unwrap_or_default();
     let mut parts: Vec<(Vec<Tile>, Option<u32>)> = metadata.tensors.iter().map(|_| (Vec::new(), None)).collect();

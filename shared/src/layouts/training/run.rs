@@ -27,6 +27,8 @@ pub struct Run {
     pub unfinished: Vec<String>,
     /// The step that a tracker file names, and that file: what is newer has not been finished.
     pub tracked: Option<(String, u64)>,
+    /// A tracker file that names a step that is not there, and what it says.
+    pub stale: Option<(String, String)>,
     /// Weights lie in the folder itself: it is a checkpoint, whatever steps are beside them.
     is_checkpoint: bool,
     /// Steps that are folders.
@@ -73,7 +75,7 @@ pub fn number(name: &str) -> Option<u64> {
 /// Those of listing it.
 pub fn of_folder(folder: &Path) -> io::Result<Run> {
     let mut run = Run::default();
-    let mut last = None;
+    let (mut last, mut tracker) = (None, None);
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         let (path, own) = (folder.join(entry.file_name()), entry.file_name());
@@ -85,7 +87,7 @@ pub fn of_folder(folder: &Path) -> io::Result<Run> {
         } else if name == LAST {
             last = Some(path);
         } else if TRACKERS.contains(&name) {
-            run.tracked = tracked(&path).map(|number| (name.to_owned(), number));
+            tracker = named(&path).map(|step| (name.to_owned(), step));
         } else {
             file_of(&mut run, name, path);
         }
@@ -94,6 +96,16 @@ pub fn of_folder(folder: &Path) -> io::Result<Run> {
         // What cannot be read may be newer than all.
         let step = layouts::open(&path, None, 1).ok().and_then(|checkpoint| of(&checkpoint)?.step);
         run.steps.push(Step { name: LAST.to_owned(), path, number: step.unwrap_or(u64::MAX) });
+    }
+    if let Some((file, step)) = tracker {
+        let number = tracked(&step);
+        let there = match number {
+            Some(number) => run.steps.iter().any(|step| step.number == number),
+            // Programs let people call a step what they like.
+            None => folder.join(&step).exists(),
+        };
+        run.tracked = number.map(|number| (file.clone(), number));
+        run.stale = (!there || step.is_empty()).then_some((file, step));
     }
     // Of two of one number the one that says so in its name is the newer, as good as any rule.
     run.steps.sort_by(|a, b| {
@@ -132,13 +144,17 @@ fn file_of(run: &mut Run, name: &str, path: PathBuf) {
     }
 }
 
-/// The number in a tracker file: the step alone, or the name of its folder.
-fn tracked(path: &Path) -> Option<u64> {
+/// What a tracker file says.
+fn named(path: &Path) -> Option<String> {
     // A name, not a file of whatever size.
     let size = std::fs::metadata(path).ok()?.len();
     let text = if size < 1000 { std::fs::read_to_string(path).ok()? } else { return None };
-    let text = text.trim();
-    text.parse().ok().or_else(|| number(text))
+    Some(text.trim().to_owned())
+}
+
+/// The number that a tracker file names: the step alone, or the name of its folder.
+fn tracked(step: &str) -> Option<u64> {
+    step.parse().ok().or_else(|| number(step))
 }
 
 #[cfg(test)]
@@ -188,10 +204,22 @@ mod tests {
     #[test]
     fn a_tracker_names_a_step() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("latest");
-        for (text, expected) in [("global_step2", Some(2)), ("100\n", Some(100)), ("release", None)] {
-            std::fs::write(&path, text).unwrap();
-            assert_eq!(tracked(&path), expected, "{text}");
+        for name in ["global_step2", "iter_0000100", "mine"] {
+            std::fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        for (text, number, there) in [
+            ("global_step2", Some(2), true),
+            ("100\n", Some(100), true),
+            ("mine", None, true),
+            ("release", None, false),
+            ("global_step3", Some(3), false),
+            ("", None, false),
+        ] {
+            std::fs::write(folder.path().join("latest"), text).unwrap();
+            let run = of_folder(folder.path()).unwrap();
+            assert_eq!(run.tracked, number.map(|number| ("latest".to_owned(), number)), "{text}");
+            let stale = (!there).then(|| ("latest".to_owned(), text.trim().to_owned()));
+            assert_eq!(run.stale, stale, "{text}");
         }
     }
 }

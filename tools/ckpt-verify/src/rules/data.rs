@@ -10,7 +10,8 @@ explain! {
     ///
     /// Download or copy the file again.
     ZipCrc;
-    /// Looks for NaN in floating tensors of every width. The first one is named.
+    /// Looks for NaN in floating tensors of every width, in real and imaginary parts, and in what ggml's blocks stand for.
+    /// The first one is named.
     ///
     /// One of them spreads to every value that is computed from it; the model answers NaN.
     ///

@@ -13,13 +13,20 @@ use crate::case::Case;
 
 explain! {
     /// Looks for the file that a program writes last: `trainer_state.json` of HF Trainer, `random_states_0.pkl` of accelerate,
-    /// `.metadata` of torch.distributed.checkpoint. A folder called `checkpoint-N` or `checkpoint_N` in which nothing but weights lies is only
-    /// noted: somebody may have left the rest out on purpose.
+    /// `.metadata` of torch.distributed.checkpoint. A folder called `checkpoint-N` or `checkpoint_N` in which nothing but
+    /// weights lies is only noted: somebody may have left the rest out on purpose.
     ///
     /// The job was killed while it saved. A resume that takes the newest step takes this one, and dies or starts afresh.
     ///
     /// Resume from the step before (`ckpt-verify --newest`); remove this one.
     SaveIncomplete;
+    /// Looks at the file in which a run keeps the name of its newest finished step, DeepSpeed's `latest` and Megatron's
+    /// `latest_checkpointed_iteration.txt`: that step must be there. With `--newest`, which does not go by it, a warning.
+    ///
+    /// The step was removed or never copied. A resume that goes by the file fails, or starts afresh with no more than a warning.
+    ///
+    /// Write the name of the newest step that is complete into it: `ckpt-verify --newest` tells which one that is.
+    TrackerStale;
     /// Looks for optimizer, scheduler and random states, each where another of them is, as the program that saved them
     /// needs them; and for the random states of all ranks.
     ///

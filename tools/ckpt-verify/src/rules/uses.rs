@@ -27,7 +27,8 @@ explain! {
     /// Loading or saving fails, or goes on with wrong numbers.
     ExpectFormat;
     /// With `--newest`: a step that is newer than the one that was taken (or every step, if none could be) is incomplete or
-    /// damaged; without it: a step that holds nothing but weights where others hold more. The finding says why; `ckpt-verify` of the step itself says everything.
+    /// damaged; without it: a step that holds nothing but weights where others hold more. The finding says why;
+    /// `ckpt-verify` of the step itself says everything.
     ///
     /// A job was killed while it saved. A resume that goes by names or times takes this step, and fails.
     ///
@@ -81,7 +82,8 @@ explain! {
     ///
     /// The ranks drifted apart in training or come from different saves; each choice of a copy is another model.
     ReplicaDiffers;
-    /// Compares buffers that follow from the config (rotary frequencies) with what the config gives.
+    /// Compares buffers that follow from the config (rotary frequencies) with what the config gives, scaled as it says
+    /// (`linear`, `llama3`). Other rules of scaling are passed over.
     ///
     /// A loader that reads the buffer and one that computes it run two different models.
     DerivedDiffers;

@@ -4,6 +4,7 @@ pub(crate) mod adapters;
 pub(crate) mod files;
 pub(crate) mod mistral;
 pub(crate) mod neighbours;
+pub(crate) mod ranks;
 pub(crate) mod training;
 pub(crate) mod trees;
 
@@ -14,7 +15,7 @@ pub(crate) type Case = (&'static str, &'static str, fn(&Path), &'static [&'stati
 
 /// Every table of this folder.
 pub(crate) const TABLES: &[&[Case]] =
-    &[adapters::CASES, files::CASES, training::CASES, trees::CASES, mistral::CASES, neighbours::CASES];
+    &[adapters::CASES, files::CASES, mistral::CASES, neighbours::CASES, ranks::CASES, training::CASES, trees::CASES];
 
 pub(crate) fn write(model: &Path, name: &str, bytes: &[u8]) {
     std::fs::write(model.join(name), bytes).unwrap();

@@ -49,7 +49,7 @@ explain! {
     ///
     /// What is in it was not checked.
     FileUnreadable;
-    /// A file became shorter while it was read.
+    /// A file became shorter or longer while it was read, or was written to, replaced or removed.
     ///
     /// Something is still writing here; what was found may be wrong already.
     ///

@@ -7,7 +7,7 @@ explain! {
     ///
     /// Without it, transformers finds no weights.
     ///
-    /// `ckpt-convert --to hf` writes shards and index anew.
+    /// `ckpt-convert --to safetensors` writes shards and index anew.
     IndexInvalid;
     /// Looks up every tensor that the index names in the shard it names.
     ///
@@ -39,8 +39,8 @@ explain! {
     ///
     /// Download the folder; parts that are left out on purpose stand as `[null, null]` in the index.
     PartMissing;
-    /// Looks for weight files that the index does not name; a `model.safetensors` beside an index is an error, since
-    /// transformers loads it and never looks at the shards.
+    /// Looks for weight files that the index, or `.metadata`, does not name; a `model.safetensors` beside an index is an error,
+    /// since transformers loads it and never looks at the shards.
     ///
     /// Left-overs of another save cost space, and the wrong one may be loaded.
     ///

@@ -1,0 +1,99 @@
+//! Damage to what many ranks saved together: chunks of torch.distributed, ZeRO, the run they stand in. What the steps of
+//! a run say themselves is said in their own documents, so ZeRO's step is checked as what it is.
+
+use std::path::Path;
+
+use super::{Case, cut, remove, rename, write};
+
+/// Takes the step out of its run.
+fn step(run: &Path) {
+    for entry in std::fs::read_dir(run.join("global_step2")).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::rename(entry.path(), run.join(entry.file_name())).unwrap();
+    }
+    std::fs::remove_dir(run.join("global_step2")).unwrap();
+    remove(run, &["latest"]);
+}
+
+/// The file of a rank's part of the optimizer.
+fn optimizer(rank: u32) -> String {
+    format!("bf16_zero_pp_rank_{rank}_mp_rank_00_optim_states.pt")
+}
+
+pub(crate) const CASES: &[Case] = &[
+    (
+        "file of a rank's chunks lost",
+        "distcp/ranks",
+        |model| remove(model, &["__1_0.distcp"]),
+        &["error shard-missing __1_0.distcp app.model.rows"],
+    ),
+    (
+        "file of a rank's chunks cut short",
+        "distcp/ranks",
+        |model| cut(model, "__1_0.distcp", 40),
+        &["error zip-truncated __1_0.distcp app.optim.state.rows.exp_avg"],
+    ),
+    (
+        "chunks of another save beside these",
+        "distcp/ranks",
+        |model| {
+            std::fs::copy(model.join("__3_0.distcp"), model.join("__4_0.distcp")).unwrap();
+            write(model, "__5_0.distcp", b"");
+        },
+        &["error file-empty __5_0.distcp -", "warning shard-stray __4_0.distcp -"],
+    ),
+    (
+        "directory of a rank's chunks lost",
+        "distcp/each-rank",
+        |model| remove(model, &["__2.metadata"]),
+        &["error shard-missing __2.metadata -"],
+    ),
+    ("a step of ZeRO, whole", "zero/stage2", step, &[]),
+    (
+        "a rank of ZeRO lost",
+        "zero/stage2",
+        |run| {
+            step(run);
+            remove(run, &[&optimizer(1)]);
+        },
+        &["error shard-missing bf16_zero_pp_rank_1_mp_rank_00_optim_states.pt -"],
+    ),
+    (
+        "a rank of ZeRO left over from a larger world",
+        "zero/stage2",
+        |run| {
+            step(run);
+            std::fs::copy(run.join(optimizer(2)), run.join(optimizer(3))).unwrap();
+        },
+        &["error shard-mismatch bf16_zero_pp_rank_3_mp_rank_00_optim_states.pt -"],
+    ),
+    (
+        "ranks of ZeRO under each other's numbers",
+        "zero/stage2",
+        |run| {
+            step(run);
+            rename(run, &optimizer(2), "x");
+            rename(run, &optimizer(1), &optimizer(2));
+            rename(run, "x", &optimizer(1));
+        },
+        &[],
+    ),
+    (
+        "a run whose newest step was removed",
+        "zero/stage2",
+        |run| write(run, "latest", b"global_step4"),
+        &["error tracker-stale latest -"],
+    ),
+    (
+        "a run that lost the name of its newest step",
+        "zero/stage2",
+        |run| write(run, "latest", b""),
+        &["error tracker-stale latest -"],
+    ),
+    (
+        "a tracker of Megatron's that is ahead of its steps",
+        "neighbours/megatron",
+        |run| write(run, "latest_checkpointed_iteration.txt", b"8"),
+        &["error tracker-stale latest_checkpointed_iteration.txt -"],
+    ),
+];
