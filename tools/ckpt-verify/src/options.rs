@@ -40,8 +40,9 @@ pub(crate) struct Options {
     #[arg(long, value_name = "X", requires = "against", value_parser = tolerance, help_heading = "Checks")]
     pub(crate) tolerance: Option<f64>,
 
-    /// Compare every file and tensor with a manifest: a document of ckpt-hash, a list of `sha256sum` or `md5sum`, a
-    /// `checklist.chk`. What was added counts too. Without PATH, the manifest's folder is checked
+    /// Compare every file and tensor with a manifest: a document of ckpt-hash, a list of `sha256sum`, `md5sum` or `b3sum`,
+    /// a `checklist.chk`, a statement of OpenSSF Model Signing. What was added counts too. Without PATH, the manifest's
+    /// folder is checked
     #[arg(long, value_name = "FILE", help_heading = "Checks")]
     pub(crate) manifest: Option<PathBuf>,
 
