@@ -126,7 +126,8 @@ fn metadata(checkpoint: &mut Checkpoint, folder: &str) -> Option<Metadata> {
 /// Files of chunks in which nothing has its place.
 fn strays(checkpoint: &mut Checkpoint, folder: &str) {
     let used: BTreeSet<&str> = checkpoint.shards.iter().map(|shard| shard.name.as_str()).collect();
-    let chunks = |name: &str| name.strip_prefix(folder).is_some_and(|own| own.ends_with(".distcp") && !own.contains('/'));
+    let chunks =
+        |name: &str| name.strip_prefix(folder).is_some_and(|own| own.ends_with(".distcp") && !own.contains('/'));
     // A rank that has nothing to save may leave an empty file.
     let unused = checkpoint.files.iter().filter(|entry| chunks(&entry.name) && entry.size > 0);
     let unused: Vec<String> =
