@@ -33,18 +33,19 @@ def verify(model, bundle, keys, *more):
 def test_our_statement_is_signed_and_verified(algorithm, model, keys, tmp_path):
     statement, bundle = tmp_path / "statement.json", tmp_path / "model.sig"
     statement.write_text(support.run("hash", "--format", "oms", "--algorithm", algorithm, model).out)
+    how = ("files", "blake2") if algorithm == "blake2b" else ()
     assert support.work_in("extra", "sign", "statement", statement, bundle, keys) is None
-    assert verify(model, bundle, keys) is None
+    assert verify(model, bundle, keys, *how) is None
     support.run("hash", "--check", bundle, model)
 
     place = model / "a" / "b.txt"
     place.write_text("onf")
-    assert "a/b.txt" in verify(model, bundle, keys)
+    assert "a/b.txt" in verify(model, bundle, keys, *how)
     support.run("hash", "--check", bundle, model, expect=1)
     place.write_text("one")
-    assert verify(model, bundle, keys) is None
+    assert verify(model, bundle, keys, *how) is None
     (model / "added").write_text("x")
-    assert "added" in verify(model, bundle, keys)
+    assert "added" in verify(model, bundle, keys, *how)
     support.run("hash", "--check", bundle, model, expect=1)
 
 
@@ -75,9 +76,10 @@ def test_a_statement_of_linked_files(model, keys, tmp_path):
 @pytest.mark.parametrize("inside", (False, True))
 @pytest.mark.parametrize("method, algorithm", (("files", "sha256"), ("files", "blake3"), ("files", "blake2"), ("1000000", "sha256"), ("4096", "sha256"), ("4096", "blake2")))
 def test_their_bundle_is_checked(method, algorithm, inside, model, keys, tmp_path):
+    how = () if method == "files" and algorithm != "blake2" else (method, algorithm)
     bundle = (model if inside else tmp_path) / "model.sig"
     assert support.work_in("extra", "sign", "sign", model, bundle, keys, method, algorithm) is None
-    assert verify(model, bundle, keys) is None
+    assert verify(model, bundle, keys, *how) is None
     checked = support.run("hash", "--check", bundle, model).document["hash"]
     assert any("signature" in note for note in checked["notes"]), checked["notes"]
     support.run("verify", "--manifest", bundle, model)
@@ -86,7 +88,7 @@ def test_their_bundle_is_checked(method, algorithm, inside, model, keys, tmp_pat
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
     weights.write_bytes(data)
-    assert weights.name in verify(model, bundle, keys)
+    assert weights.name in verify(model, bundle, keys, *how)
     support.run("hash", "--check", bundle, model, expect=1)
     findings = support.run("verify", "--manifest", bundle, model, expect=1).document["verify"]["findings"]
     assert [(one["id"], one["file"]) for one in findings if one["severity"] == "error"] == [("manifest-changed", weights.name)]

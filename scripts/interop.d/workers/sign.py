@@ -3,7 +3,9 @@
     key FOLDER                      makes FOLDER/private.pem and FOLDER/public.pem
     sign MODEL OUT FOLDER METHOD ALGORITHM [IGNORED...]    signs a model on its own terms; METHOD is files, or the size of a shard
     statement FILE OUT FOLDER       signs a statement that another program made
-    verify MODEL BUNDLE FOLDER [links]      verifies; files may be links only where it is told so
+    verify MODEL BUNDLE FOLDER [links | METHOD ALGORITHM]   verifies; files may be links only where it is told so. It has
+                                    to be told of shards and BLAKE2b: from the bundle, 1.1.1 takes a size for a
+                                    float, and the algorithm by a name that it does not know
 
 Prints null, or why it was refused.
 """
@@ -26,12 +28,15 @@ def key(folder):
     (folder / "public.pem").write_bytes(public)
 
 
-def sign(model, out, folder, method, algorithm, *ignored):
+def hashed(method, algorithm):
     config = hashing.Config()
     if method == "files":
-        config.use_file_serialization(hashing_algorithm=algorithm)
-    else:
-        config.use_shard_serialization(hashing_algorithm=algorithm, shard_size=int(method))
+        return config.use_file_serialization(hashing_algorithm=algorithm)
+    return config.use_shard_serialization(hashing_algorithm=algorithm, shard_size=int(method))
+
+
+def sign(model, out, folder, method, algorithm, *ignored):
+    config = hashed(method, algorithm)
     config.set_ignored_paths(paths=[*ignored, out], ignore_git_paths=True)
     signer = signing.Config().set_hashing_config(config)
     signer.use_elliptic_key_signer(private_key=pathlib.Path(folder) / "private.pem").sign(model, out)
@@ -51,9 +56,11 @@ def statement(file, out, folder):
     sign_ec_key.Signer(pathlib.Path(folder) / "private.pem").sign(Payload).write(pathlib.Path(out))
 
 
-def verify(model, bundle, folder, *links):
+def verify(model, bundle, folder, *how):
     config = verifying.Config().use_elliptic_key_verifier(public_key=pathlib.Path(folder) / "public.pem")
-    if links:
+    if len(how) == 2:
+        config.set_hashing_config(hashed(*how))
+    elif how:
         config.set_hashing_config(hashing.Config().use_file_serialization(allow_symlinks=True).set_allow_symlinks(True))
     config.verify(pathlib.Path(model), pathlib.Path(bundle))
 

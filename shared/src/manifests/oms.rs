@@ -102,7 +102,7 @@ fn made(statement: &Value) -> Result<Manifest, String> {
         return Err(format!("is not about a model: its predicate is not {PREDICATE}"));
     }
     let algorithm = known(text("/predicate/serialization/hash_type"))?;
-    let size = at("/predicate/serialization/shard_size").and_then(Value::as_u64).filter(|size| *size > 0);
+    let size = at("/predicate/serialization/shard_size").and_then(whole).filter(|size| *size > 0);
     let pieces = match text("/predicate/serialization/method").unwrap_or_default() {
         "files" => None,
         "shards" => Some(size.ok_or("digests pieces of files and does not say of what size")?),
@@ -140,6 +140,12 @@ fn made(statement: &Value) -> Result<Manifest, String> {
 fn known(name: Option<&str>) -> Result<Algorithm, String> {
     let known = name.and_then(Algorithm::from_name).filter(|algorithm| ALGORITHMS.contains(algorithm));
     known.ok_or_else(|| format!("is made with {:?}, which is not known here", name.unwrap_or_default()))
+}
+
+/// A whole number; model-signing writes those of a structure with a decimal point (`4096.0`).
+fn whole(number: &Value) -> Option<u64> {
+    let text = number.as_number()?.to_string();
+    text.strip_suffix(".0").unwrap_or(&text).parse().ok()
 }
 
 /// A file that was digested whole, or one piece of one.
@@ -252,7 +258,7 @@ mod tests {
                 "subject": [{"name": "m", "digest": {"sha256": root(digests.iter().map(String::as_str))}}],
                 "predicateType": PREDICATE,
                 "predicate": {
-                    "serialization": {"method": "shards", "hash_type": "sha256", "shard_size": 10},
+                    "serialization": {"method": "shards", "hash_type": "sha256", "shard_size": 10.0},
                     "resources": resources,
                 },
             }))
