@@ -7,7 +7,7 @@ explain! {
     ///
     /// Without it, transformers finds no weights.
     ///
-    /// `ckpt-convert --to safetensors` writes shards and index anew.
+    /// `ckpt-convert --to safetensors` writes the weights anew, with an index if there are several files.
     IndexInvalid;
     /// Looks up every tensor that the index names in the shard it names.
     ///
