@@ -49,6 +49,8 @@ MLLAMA = {
         "supported_aspect_ratios": [[1, 1], [1, 2], [2, 1]],
     },
 }
+# As llama.cpp has it: attention is scaled by the size of a head.
+GEMMA = OWN_HEAD | {"query_pre_attn_scalar": OWN_HEAD["head_dim"]}
 # Every second layer has experts.
 LLAMA4 = OWN_HEAD | {"num_local_experts": 2, "interleave_moe_layer_step": 2, "intermediate_size_mlp": 10}
 LLAMA4_VISION = {
@@ -65,14 +67,14 @@ LLAMA4_VISION = {
 
 # family -> the class's name without its ending, its config's class, its settings, llama.cpp's name if it has one of its own
 FAMILIES = {
-    "gemma2": ("Gemma2ForCausalLM", "Gemma2Config", OWN_HEAD, "gemma2"),
+    "gemma2": ("Gemma2ForCausalLM", "Gemma2Config", GEMMA, "gemma2"),
     "gemma3": (
         "Gemma3ForConditionalGeneration",
         "Gemma3Config",
         {"text_config": OWN_HEAD, "vision_config": SIGLIP, "mm_tokens_per_image": 1},
         None,
     ),
-    "gemma3_text": ("Gemma3ForCausalLM", "Gemma3TextConfig", OWN_HEAD, "gemma3"),
+    "gemma3_text": ("Gemma3ForCausalLM", "Gemma3TextConfig", GEMMA, "gemma3"),
     "llama4": (
         "Llama4ForConditionalGeneration",
         "Llama4Config",

@@ -168,6 +168,36 @@ def test_transformers_loads_what_we_write_and_nothing_is_lost_on_the_way_back(fi
         assert before.encode(text) == after.encode(text), text
 
 
+@pytest.mark.parametrize("source", ["tiny-llama3/mp1", "tiny-llama2/mp1"])
+def test_the_way_to_meta_s_form_and_back_keeps_the_tokenizer(fixtures, tmp_path, source):
+    support.convert(fixtures / source, "gguf", tmp_path / "model.gguf")
+    said = support.convert(tmp_path / "model.gguf", "meta", tmp_path / "meta", "--mp", "1")
+    assert not said["convert"].get("warnings")
+    before, after = ((folder / "tokenizer.model").read_bytes() for folder in (fixtures / source, tmp_path / "meta"))
+    if "llama3" in source:
+        assert before == after
+    else:
+        import sentencepiece
+        import strings
+
+        # The pieces and their scores; how the model was trained is not in the file.
+        first, second = (sentencepiece.SentencePieceProcessor(model_proto=model) for model in (before, after))
+        rows = [[(m.id_to_piece(n), m.get_score(n), m.is_control(n)) for n in range(len(m))] for m in (first, second)]
+        assert rows[0] == rows[1]
+        texts = [text for text in strings.fuzz(400, seed=5) if "\0" not in text]
+        assert first.encode(texts) == second.encode(texts)
+
+
+@pytest.mark.parametrize("dtype", ["F32", "F16", "BF16"])
+def test_the_dtype_asked_for_is_the_type_of_the_matrices(fixtures, tmp_path, dtype):
+    support.convert(fixtures / "hf-tiny", "gguf", tmp_path / "model.gguf", "--dtype", dtype)
+    types = {len(tensor.shape): tensor.tensor_type.name for tensor in gguf.GGUFReader(tmp_path / "model.gguf").tensors}
+    assert types == {1: "F32", 2: dtype}
+    out = tmp_path / "other.gguf"
+    for more in (["--dtype", "F64"], ["--dtype", "F32", "--gguf-type", "q8_0"]):
+        assert "--dtype" in support.run("convert", fixtures / "hf-tiny", "--to", "gguf", "--out", out, *more, expect=2).err
+
+
 def test_the_scaling_of_llama_3_1_comes_back(fixtures, tmp_path):
     support.convert(fixtures / "hf-tiny", "gguf", tmp_path / "model.gguf")
     support.convert(tmp_path / "model.gguf", "hf", tmp_path / "back")

@@ -182,6 +182,15 @@ impl Options {
             let kinds: Vec<String> = kinds.iter().map(|kind| format!("--to {}", kind.name())).collect();
             anyhow::bail!(Usage(format!("{option} is for {}, not for --to {}", kinds.join(" and "), kind.name())));
         }
+        if let (Kind::Gguf, Some(dtype)) = (kind, self.dtype) {
+            let help = "under --to gguf the type of the matrices is that of --gguf-type; vectors stay F32";
+            if self.gguf_type.is_some() {
+                anyhow::bail!(Usage(format!("--dtype {dtype} beside --gguf-type: {help}")));
+            }
+            if GgufType::of(dtype).is_none() {
+                anyhow::bail!(Usage(format!("--dtype {dtype}: {help}")));
+            }
+        }
         let known = || ASSUMABLE.iter().map(|(key, _)| *key);
         if let Some(pair) = self.assume.iter().find(|pair| known().all(|key| key != pair.key)) {
             let known: Vec<&str> = known().collect();

@@ -37,6 +37,11 @@ pub(crate) enum GgufType {
 }
 
 impl GgufType {
+    /// The type of the same values; `None` for a dtype that llama.cpp has no matrices of.
+    pub(crate) fn of(dtype: Dtype) -> Option<GgufType> {
+        GgufType::value_variants().iter().copied().find(|kind| kind.row().0 == dtype)
+    }
+
     /// The dtype, and the number of `general.file_type` (`llama_ftype` of llama.h).
     fn row(self) -> (Dtype, u32) {
         match self {
@@ -67,12 +72,8 @@ pub(super) fn draft(job: &Job<'_>) -> Result<Draft> {
     let Some(arch) = table.arch else {
         return refuse("GGUF is written of known families, and this is none of them", "convert it with llama.cpp");
     };
-    let kind = match (job.options.gguf_type, main_dtype(&table.tensors, job.options.dtype)) {
-        (Some(kind), _) => kind,
-        (None, Dtype::F16) => GgufType::F16,
-        (None, Dtype::Bf16) => GgufType::Bf16,
-        (None, _) => GgufType::F32,
-    };
+    let kind = job.options.gguf_type.or_else(|| GgufType::of(main_dtype(&table.tensors, job.options.dtype)));
+    let kind = kind.unwrap_or(GgufType::F32);
     let (dtype, file_type) = kind.row();
     let Plan { keys, head_dim, settings: mut tensors } = match family::known(job, &table)? {
         Some(known) => plan(job, &known, &table, file_type, &mut draft)?,

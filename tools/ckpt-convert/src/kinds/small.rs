@@ -13,7 +13,7 @@ use ckpt::document::Inferred;
 use ckpt::facts::{Dtype, Finding, Id, Tensor};
 use ckpt::plan::blocks::Block;
 use ckpt::tokenizers::json::{self, MergeForm};
-use ckpt::tokenizers::{Ggml, Tokenizer};
+use ckpt::tokenizers::{Ggml, Tokenizer, TokenizerJson};
 use serde_json::Value;
 
 use super::{Job, gguf, hf::main_dtype, tokenizer};
@@ -381,10 +381,8 @@ pub(super) fn meta(job: &Job<'_>, facts: &ModelFacts, ranks: u64, draft: &mut Dr
             draft.lost.extend(metadata::losses(&facts));
         }
     }
-    if tokenizer::ggml(checkpoint)?.is_some() {
-        let message = "the vocabulary inside a GGUF file is not written as a tokenizer.model";
-        let finding = Finding::new(Id::TokenizerMissing, message);
-        draft.warnings.push(finding.fix("copy the model's tokenizer.model beside the target's weights"));
+    if let Some(inside) = tokenizer::ggml(checkpoint)? {
+        from_inside(&inside, facts, draft);
     } else if let Some(found) = tokenizer::model(checkpoint)? {
         draft.files.insert("tokenizer.model".to_owned(), Content::Copied(found.path));
     } else if let Some(found) = tokenizer::json(checkpoint)? {
@@ -415,16 +413,10 @@ pub(super) fn holds(job: &Job<'_>) -> Result<()> {
 fn rebuilt(found: &tokenizer::Found, facts: &ModelFacts, draft: &mut Draft) {
     let Tokenizer::Json(tokenizer) = &found.tokenizer else { return };
     let made = if facts.generation.has_tiktoken() {
-        json::to_ranks(tokenizer).map(|made| {
-            for (id, name) in made.renamed {
-                draft.lost.push(format!("the name {name} of token {id}: Meta's file has no names"));
-            }
-            made.ranks.write()
-        })
+        ranks(tokenizer, draft)
     } else {
         json::to_sentencepiece(tokenizer).map(|model| {
-            let what = "training record of the SentencePiece model: it is rebuilt from tokenizer.json";
-            draft.lost.push(what.to_owned());
+            draft.lost.push(format!("{RECORD} tokenizer.json"));
             model.write()
         })
     };
@@ -439,6 +431,46 @@ fn rebuilt(found: &tokenizer::Found, facts: &ModelFacts, draft: &mut Draft) {
                     draft.files.insert(beside.to_owned(), Content::Copied(path));
                 }
             }
+        }
+    }
+}
+
+/// What a SentencePiece model made of something else lacks.
+const RECORD: &str = "training record of the SentencePiece model: it is rebuilt from";
+
+/// The file of ranks of byte pairs.
+fn ranks(tokenizer: &TokenizerJson, draft: &mut Draft) -> Result<Vec<u8>, Finding> {
+    let made = json::to_ranks(tokenizer)?;
+    for (id, name) in made.renamed {
+        draft.lost.push(format!("the name {name} of token {id}: Meta's file has no names"));
+    }
+    Ok(made.ranks.write())
+}
+
+/// A `tokenizer.model` made of the vocabulary inside a GGUF file. One that Meta's forms cannot express becomes a
+/// `tokenizer.json`, if it can be that.
+fn from_inside(inside: &Ggml, facts: &ModelFacts, draft: &mut Draft) {
+    let text = inside.to_json(MergeForm::Strings);
+    let made = if facts.generation.has_tiktoken() {
+        let json = text.clone().and_then(|text| ckpt::tokenizers::read(&text));
+        json.and_then(|json| match &json {
+            Tokenizer::Json(json) => ranks(json, draft),
+            _ => Err(Finding::new(Id::TokenizerNotMeta, "the vocabulary is none of byte pairs")),
+        })
+    } else {
+        draft.lost.push(format!("{RECORD} the vocabulary of the GGUF file"));
+        Ok(inside.sentencepiece().write())
+    };
+    match (made, text) {
+        (Ok(bytes), _) => draft.make("tokenizer.model", bytes),
+        (Err(finding), Ok(text)) => {
+            draft.warnings.push(finding);
+            draft.make("tokenizer.json", text);
+        }
+        (Err(finding), Err(_)) => {
+            let message = format!("no tokenizer is written: {}", finding.message);
+            let finding = Finding::new(Id::TokenizerMissing, message);
+            draft.warnings.push(finding.fix("copy the model's tokenizer.model beside the target's weights"));
         }
     }
 }

@@ -352,3 +352,80 @@ impl Family {
 pub(crate) fn config_text(config: &Value) -> Vec<u8> {
     text(config)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn model<'a>(name: &str, config: &'a Value) -> Model<'a> {
+        let arch = Arch::of_model_type(name).unwrap();
+        Model { arch, family: family(arch).unwrap(), config }
+    }
+
+    fn gemma() -> Value {
+        json!({
+            "model_type": "gemma3_text", "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 7,
+            "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 32, "max_position_embeddings": 256,
+            "query_pre_attn_scalar": 32, "sliding_window": 8, "rope_local_base_freq": 5000.0, "rope_theta": 2e6,
+        })
+    }
+
+    #[test]
+    fn keys_say_what_the_config_does_and_what_it_leaves_to_defaults() {
+        let config = gemma();
+        let keys = model("gemma3_text", &config).keys("name", 480, 0).unwrap();
+        let value = |key: &str| keys.iter().find(|row| row.0 == format!("gemma3.{key}")).map(|row| row.1.clone());
+        for (key, due) in [
+            ("vocab_size", Put::U32(480)),
+            ("attention.key_length", Put::U32(32)),
+            ("attention.value_length", Put::U32(32)),
+            ("attention.sliding_window", Put::U32(8)),
+            ("attention.layer_norm_rms_epsilon", Put::F32(1e-6)),
+            ("rope.freq_base", Put::F32(2e6)),
+            ("rope.freq_base_swa", Put::F32(5000.0)),
+        ] {
+            assert_eq!(value(key), Some(due), "{key}");
+        }
+        assert_eq!((value("final_logit_softcapping"), value("rope.dimension_count")), (None, None));
+        let less = json!({"hidden_size": 64});
+        assert!(model("qwen2", &less).keys("name", 1, 0).unwrap_err().contains("num_hidden_layers"));
+    }
+
+    #[test]
+    fn what_llama_cpp_does_otherwise_is_refused_by_its_key() {
+        let layers = ["full_attention"; 7];
+        for (key, value) in [
+            ("hidden_activation", json!("silu")),
+            ("attention_bias", json!(true)),
+            ("attn_logit_softcapping", json!(50.0)),
+            ("query_pre_attn_scalar", json!(256)),
+            ("layer_types", json!(layers)),
+            ("rope_scaling", json!({"rope_type": "dynamic", "factor": 2.0})),
+        ] {
+            let mut config = gemma();
+            assert_eq!(model("gemma3_text", &config).refusals(), [""; 0]);
+            config[key] = value;
+            let causes = model("gemma3_text", &config).refusals();
+            assert!(matches!(causes.as_slice(), [cause] if cause.starts_with(key)), "{key}: {causes:?}");
+        }
+        let window = json!({"sliding_window": 4096});
+        assert_eq!(model("mistral", &window).losses().len(), 1);
+    }
+
+    #[test]
+    fn a_config_made_of_keys_gives_them_again() {
+        let told = gemma();
+        let made = family(Arch::of_model_type("gemma3_text").unwrap()).unwrap().config(
+            Arch::of_model_type("gemma3_text").unwrap(),
+            &told,
+            Dtype::Bf16,
+        );
+        assert_eq!(
+            (&made["architectures"][0], &made["query_pre_attn_scalar"]),
+            (&json!("Gemma3ForCausalLM"), &json!(32))
+        );
+        let keys = |config: &Value| model("gemma3_text", config).keys("name", 480, 0).unwrap();
+        assert_eq!(keys(&made), keys(&told));
+        assert_eq!(model("gemma3_text", &made).refusals(), [""; 0]);
+    }
+}
