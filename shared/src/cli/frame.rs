@@ -143,8 +143,7 @@ impl<T: Tool> Frame<'_, T> {
                 return Ok(code);
             }
             self.worst = self.worst.max(document.status.code());
-            let text = self.text(document, answered.is_some())?;
-            output.write(&text)?;
+            self.tell(document, answered.is_some(), &mut output)?;
         }
         if let Some(code) = self.signals.code() {
             return Ok(code);
@@ -205,32 +204,28 @@ impl<T: Tool> Frame<'_, T> {
         })
     }
 
-    /// What stands for a document on stdout, line feed included.
-    fn text(&mut self, document: Document, answered: bool) -> anyhow::Result<String> {
+    /// Writes what stands for a document.
+    fn tell(&mut self, document: Document, answered: bool, output: &mut Output) -> anyhow::Result<()> {
         let documents = if self.common.each { leaves(document) } else { vec![document] };
-        let mut text = String::new();
+        let people = self.common.text || (std::io::stdout().is_terminal() && self.tool.output().is_none());
         for document in &documents {
             self.written = self.written.saturating_add(1);
-            let people = self.common.text || (std::io::stdout().is_terminal() && self.tool.output().is_none());
             if let Some(format) = self.tool.format() {
-                text.push_str(&if answered { format(self.tool, document) } else { String::new() });
+                if answered {
+                    output.write(&format(self.tool, document))?;
+                }
             } else if people && !self.common.json && !self.common.pretty {
                 if answered || self.tool.tells(document) {
-                    text.push_str(if self.written > 1 { "\n" } else { "" });
-                    text.push_str(self.tool.report(document, self.style).trim_end_matches('\n'));
-                    text.push('\n');
+                    let between = if self.written > 1 { "\n" } else { "" };
+                    let report = self.tool.report(document, self.style);
+                    output.write(&format!("{between}{}\n", report.trim_end_matches('\n')))?;
                 }
             } else {
                 debug_assert_eq!(document.schema, SCHEMA);
-                text.push_str(&if self.common.pretty {
-                    serde_json::to_string_pretty(document)?
-                } else {
-                    document.to_line()?
-                });
-                text.push('\n');
+                output.write_json(document, self.common.pretty)?;
             }
         }
-        Ok(text)
+        Ok(())
     }
 }
 

@@ -1,10 +1,15 @@
 //! What goes to stdout, or to the file that stands for it: whole documents or nothing.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+
+use crate::document::Document;
+
+/// Bytes handed to the system at a time.
+const PIECE: usize = 64 << 10;
 
 /// Where answers go.
 pub(super) struct Output {
@@ -38,31 +43,44 @@ impl Output {
 
     /// Writes one answer and hands it on at once, so that the next tool can begin. An error names where it went.
     pub(super) fn write(&mut self, text: &str) -> anyhow::Result<()> {
-        if self.closed || text.is_empty() {
+        self.write_with(|to| to.write_all(text.as_bytes()))
+    }
+
+    /// The same for a document as JSON: on one line, or on many for people. It is never held as text, for the plan of
+    /// a large model is one of tens of megabytes.
+    pub(super) fn write_json(&mut self, document: &Document, pretty: bool) -> anyhow::Result<()> {
+        self.write_with(|to| {
+            if pretty {
+                serde_json::to_writer_pretty(&mut *to, document)?;
+            } else {
+                serde_json::to_writer(&mut *to, document)?;
+            }
+            to.write_all(b"\n")
+        })
+    }
+
+    fn write_with(&mut self, put: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> anyhow::Result<()> {
+        if self.closed {
             return Ok(());
         }
-        let written = match &mut self.sink {
-            Sink::Stdout => {
-                let mut stdout = io::stdout().lock();
-                stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
-            }
-            Sink::File { file, .. } => file.write_all(text.as_bytes()),
+        let sink: &mut dyn Write = match &mut self.sink {
+            Sink::Stdout => &mut io::stdout().lock(),
+            Sink::File { file, .. } => file,
         };
-        match written {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                self.closed = true;
-                Ok(())
-            }
-            Err(error) => {
-                self.closed = true;
-                let place = match &self.sink {
-                    Sink::Stdout => "stdout".to_owned(),
-                    Sink::File { path, .. } => path.display().to_string(),
-                };
-                Err(anyhow::Error::new(error).context(place))
-            }
-            Ok(()) => Ok(()),
+        let mut to = BufWriter::with_capacity(PIECE, sink);
+        let written = put(&mut to).and_then(|()| to.flush());
+        // What is left of an answer that did not fit is not tried again.
+        drop(to.into_parts());
+        let Err(error) = written else { return Ok(()) };
+        self.closed = true;
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Ok(());
         }
+        let place = match &self.sink {
+            Sink::Stdout => "stdout".to_owned(),
+            Sink::File { path, .. } => path.display().to_string(),
+        };
+        Err(anyhow::Error::new(error).context(place))
     }
 
     /// Gives the file its name.

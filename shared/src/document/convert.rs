@@ -1,5 +1,7 @@
 //! The section of ckpt-convert: what was made, from what, and on which grounds.
 
+use std::borrow::Cow;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -111,7 +113,7 @@ pub struct PlannedTensor {
     /// Its name in the target.
     pub name: String,
     /// In safetensors' spelling.
-    pub dtype: String,
+    pub dtype: Cow<'static, str>,
     /// In torch's order.
     pub shape: Vec<u64>,
     /// The expression that makes it from the source.

@@ -152,10 +152,10 @@ impl Document {
         self.children.insert_mut(found.unwrap_or(self.children.len()), child)
     }
 
-    /// The document on one line, without the line's end.
+    /// The document on one line, without the line's end. NaN and the infinities become `null`.
     ///
     /// # Errors
-    /// None in practice: every type here has a form in JSON. NaN and the infinities become `null`.
+    /// None in practice: every type here has a form in JSON.
     pub fn to_line(&self) -> serde_json::Result<String> {
         serde_json::to_string(self)
     }

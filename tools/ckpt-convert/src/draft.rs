@@ -98,22 +98,20 @@ impl Draft {
         self.files.insert(name.to_owned(), Content::Made(bytes));
     }
 
-    /// The plan as a document shows it, sorted by path. `source` are the files that the recipes stand on.
-    pub(crate) fn plan(&self, source: &Pool, link: Link) -> Vec<PlannedFile> {
-        let weights = self.weights.iter().map(|weights| PlannedFile {
-            path: weights.name.clone(),
+    /// The plan as a document shows it, sorted by path. `source` are the files that the recipes stand on. The weights
+    /// are taken out of the draft, so that those of a large model are not held twice.
+    pub(crate) fn plan(&mut self, source: &Pool, link: Link) -> Vec<PlannedFile> {
+        let planned = |tensor: Tensor| PlannedTensor {
+            from: describe(&tensor.recipe, source),
+            name: tensor.name,
+            dtype: tensor.recipe.dtype.name().into(),
+            shape: tensor.recipe.shape,
+        };
+        let weights = std::mem::take(&mut self.weights).into_iter().map(|weights| PlannedFile {
             size: weights.output().ok().map(|output| output.size),
+            path: weights.name,
             from: None,
-            tensors: weights
-                .tensors
-                .iter()
-                .map(|tensor| PlannedTensor {
-                    name: tensor.name.clone(),
-                    dtype: tensor.recipe.dtype.name().to_owned(),
-                    shape: tensor.recipe.shape.clone(),
-                    from: describe(&tensor.recipe, source),
-                })
-                .collect(),
+            tensors: weights.tensors.into_iter().map(planned).collect(),
         });
         let small = self.files.iter().map(|(name, content)| PlannedFile {
             path: name.clone(),

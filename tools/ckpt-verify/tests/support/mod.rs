@@ -73,8 +73,18 @@ pub(crate) struct Said {
 
 /// Runs the tool in a folder.
 pub(crate) fn verify(folder: &Path, arguments: &[&str]) -> Said {
-    let output =
-        Command::new(env!("CARGO_BIN_EXE_ckpt-verify")).current_dir(folder).args(arguments).arg("-q").output().unwrap();
+    answer(Command::new(env!("CARGO_BIN_EXE_ckpt-verify")).current_dir(folder).args(arguments))
+}
+
+/// The same with so many seconds on a processor, however busy the machine is; a run that needs more is killed.
+pub(crate) fn verify_within(seconds: u32, folder: &Path, arguments: &[&str]) -> Said {
+    let limited = format!("ulimit -t {seconds}; exec \"$0\" \"$@\"");
+    let program = env!("CARGO_BIN_EXE_ckpt-verify");
+    answer(Command::new("sh").args(["-c", &limited, program]).current_dir(folder).args(arguments))
+}
+
+fn answer(command: &mut Command) -> Said {
+    let output = command.arg("-q").output().unwrap();
     // A command line that cannot be followed gives no document.
     let document = match output.stdout.as_slice() {
         [] => Value::Null,
