@@ -276,3 +276,37 @@ def make_llama2(folder):
         "mp2": save(folder / "mp2", split(weights, 2, embedding_dim=1), params, tokenizer),
     }
     describe(folder, weights, params, False, encoding.encode, encoding.decode, bos, layouts)
+
+
+# What torchtune calls Meta's tensors; it leaves their values as they are.
+TUNE = {
+    "attention.wq.weight": "attn.q_proj.weight",
+    "attention.wk.weight": "attn.k_proj.weight",
+    "attention.wv.weight": "attn.v_proj.weight",
+    "attention.wo.weight": "attn.output_proj.weight",
+    "attention_norm.weight": "sa_norm.scale",
+    "ffn_norm.weight": "mlp_norm.scale",
+    "feed_forward.w1.weight": "mlp.w1.weight",
+    "feed_forward.w2.weight": "mlp.w2.weight",
+    "feed_forward.w3.weight": "mlp.w3.weight",
+    "norm.weight": "norm.scale",
+}
+
+
+def tune(weights):
+    """The same table under torchtune's names."""
+
+    def name(own):
+        *before, rest = own.split(".", 2) if own.startswith("layers.") else [own]
+        return ".".join([*before, TUNE.get(rest, rest)])
+
+    return {name(own): tensor for own, tensor in weights.items()}
+
+
+def make_tune(folder):
+    """tiny-llama3 as torchtune keeps it in memory and saves it, beside the files that it was loaded from."""
+    source = folder.parent / "tiny-llama3" / "mp1"
+    weights = torch.load(source / "consolidated.00.pth", weights_only=True)
+    torch.save(tune(weights), folder / "model.pt")
+    for file in ("params.json", "tokenizer.model"):
+        (folder / file).write_bytes((source / file).read_bytes())

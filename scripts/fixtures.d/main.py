@@ -28,6 +28,7 @@ PARTS = {
     "hf-tiny": hf_files.make,
     "adapters": adapter_files.make,
     "tiny-mistral": mistral_files.make,
+    "tiny-tune": llama.make_tune,
     "torch": torch_files.make,
     "training": training_files.make,
     "safetensors": safetensors_files.make,

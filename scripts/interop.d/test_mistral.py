@@ -4,6 +4,7 @@ import json
 
 import llama
 import mistral_files
+import mistral_reference
 import models
 import pytest
 import safetensors.torch
@@ -142,7 +143,7 @@ def tokenizers(fixtures, tmp_path_factory):
             mistral_files.save(folder / "own", params, mistral_files.weights(params, 0))
             (folder / "own" / own).write_bytes(source.read_bytes())
             support.convert(folder / "own", "hf", folder / "hf")
-            # transformers 5 would leave tokenizer.json alone where mistral_common can read this.
+            # Beside it, transformers 5 would ask mistral_common and leave tokenizer.json alone.
             (folder / "hf" / own).rename(folder / own)
         return source, folder
 
@@ -153,19 +154,12 @@ def tokenizers(fixtures, tmp_path_factory):
 @pytest.mark.parametrize("name", TOKENIZERS)
 def test_token_ids_are_those_of_mistral_common(name, version, tokenizers, tmp_path):
     source, folder = tokenizers(name)
-    if "tekken" in name:
-        from mistral_common.tokens.tokenizers.tekken import Tekkenizer
-
-        reference = Tekkenizer.from_file(source)
-    else:
-        from mistral_common.tokens.tokenizers.sentencepiece import SentencePieceTokenizer
-
-        reference = SentencePieceTokenizer(source)
+    reference = mistral_reference.tokenizer(source)
     # Plain text may not name a special token to mistral_common, and does to a Hugging Face tokenizer.
     texts = strings.fuzz(3000, seed=5, avoid=("<s>", "</s", "<unk>", "<0x", "<pad>", "[INST")) + [llama.TEXT, "a" * 3000, " " * 500]
     texts = [text for text in texts if text and "\0" not in text]
     (tmp_path / "strings.json").write_text(json.dumps(texts))
-    found = support.work(version, "token_ids", folder / "hf", tmp_path / "strings.json")
+    found = support.work(version, "token_ids", folder / "hf", tmp_path / "strings.json", "PreTrainedTokenizerFast")
     expected = [reference.encode(text, bos=False, eos=False) for text in texts]
     wrong = [(text, mine, other) for text, mine, other in zip(texts, found["ids"], expected, strict=True) if mine != other]
     assert wrong == [], wrong[:5]

@@ -197,7 +197,7 @@ fn common_wrapper(tensors: &[Tensor]) -> Option<&'static str> {
     let all = |wrapper: &str| tensors.iter().all(|tensor| tensor.name.starts_with(wrapper));
     let known = |wrapper: &str| {
         let names = || tensors.iter().filter_map(|tensor| tensor.name.strip_prefix(wrapper));
-        let schemes = [Naming::Hf, Naming::Meta];
+        let schemes = [Naming::Hf, Naming::Meta, Naming::Tune];
         ARCHS.iter().any(|arch| schemes.iter().any(|naming| arch.recognises(*naming, names())))
     };
     let candidates = || WRAPPERS.iter().copied().filter(|wrapper| all(wrapper));
@@ -247,7 +247,7 @@ fn wrapper(checkpoint: &Checkpoint) -> Option<(Family, &'static str)> {
     {
         return None;
     }
-    let schemes = [Naming::Hf, Naming::Meta];
+    let schemes = [Naming::Hf, Naming::Meta, Naming::Tune];
     let candidates = ARCHS.iter().flat_map(|arch| schemes.map(|naming| (*arch, naming)));
     candidates.into_iter().find_map(|(arch, naming)| {
         let fits = |wrapper: &&&str| arch.recognises(naming, names().filter_map(|name| name.strip_prefix(**wrapper)));

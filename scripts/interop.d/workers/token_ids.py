@@ -1,12 +1,12 @@
-"""Token ids of every string of FILE (a JSON list), and what they decode to, by the tokenizer of DIR."""
+"""Token ids of every string of FILE (a JSON list), and what they decode to, by the tokenizer of DIR: DIR FILE [CLASS]."""
 
 import json
 import sys
 
 import transformers
 
-folder, file = sys.argv[1:]
-tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+folder, file, *kind = sys.argv[1:]
+tokenizer = getattr(transformers, kind[0] if kind else "AutoTokenizer").from_pretrained(folder)
 with open(file, encoding="utf-8") as lines:
     strings = json.load(lines)
 ids = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in strings]

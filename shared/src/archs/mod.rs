@@ -14,6 +14,7 @@ mod phi;
 mod qwen;
 mod row;
 mod sizes;
+mod torchtune;
 
 use std::borrow::Cow;
 

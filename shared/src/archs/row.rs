@@ -9,6 +9,8 @@ pub enum Naming {
     Hf,
     /// The names of llama.cpp's GGUF files.
     Gguf,
+    /// The names of torchtune's state dicts.
+    Tune,
 }
 
 /// A size that a family's shapes are made of.
@@ -184,6 +186,7 @@ impl Row {
             Naming::Meta => self.meta,
             Naming::Hf => self.hf,
             Naming::Gguf => self.gguf,
+            Naming::Tune => super::torchtune::name(self.hf),
         }
     }
 

@@ -187,7 +187,7 @@ impl<'a> Sizes<'a> {
 
     /// `params.json` says the width of the feed-forward layer by a formula.
     fn meta_ffn(&self) -> Option<u64> {
-        let params = self.config.filter(|_| self.naming == Naming::Meta)?;
+        let params = self.config.filter(|_| matches!(self.naming, Naming::Meta | Naming::Tune))?;
         // Where it is not said, Meta's `ModelArgs` rounds up to 256.
         let multiple_of = params.get("multiple_of").map_or(Some(256), Value::as_u64)?;
         let multiplier = match params.get("ffn_dim_multiplier") {

@@ -11,7 +11,7 @@ fn no_name_stands_twice_and_every_row_is_found_by_its_names() {
     for arch in ARCHS {
         let mut seen = HashSet::new();
         for row in arch.rows {
-            for naming in [Naming::Meta, Naming::Hf, Naming::Gguf] {
+            for naming in [Naming::Meta, Naming::Hf, Naming::Gguf, Naming::Tune] {
                 let of = Match { row, layer: u64::from(row.per_layer()) * 3, expert: u64::from(row.per_expert()) * 7 };
                 let Some(name) = of.named(naming) else { continue };
                 assert!(seen.insert((format!("{naming:?}"), name.clone())), "{} {name}", arch.name);

@@ -1,7 +1,7 @@
 //! One file, with its other parts if it is one of a split GGUF; or a directory of none of the known kinds that holds weight files on top.
 
 use super::{Checkpoint, Family, adapter, gguf, mistral, names, shards, wrapped};
-use crate::archs::{ARCHS, Naming};
+use crate::archs::{ARCHS, Arch, Naming};
 use crate::facts::FileId;
 
 /// Reads a checkpoint that is one file.
@@ -43,18 +43,26 @@ pub(super) fn settle(checkpoint: &mut Checkpoint) {
         // The heads under Meta's names are told by nothing but the params.json beside them.
         Some(Naming::Meta) => &["params.json", "config.json"],
         Some(Naming::Hf | Naming::Gguf) => &["config.json"],
-        // A wrapper may stand before the names.
-        None => &["config.json", "params.json"],
+        // torchtune's models come from either form, and a wrapper may stand before the names.
+        Some(Naming::Tune) | None => &["config.json", "params.json"],
     };
     checkpoint.config = configs.iter().find_map(|name| checkpoint.json(name));
     // Mistral's own names are Meta's: only the file beside them tells the two apart.
-    checkpoint.family = mistral::family(checkpoint).or(checkpoint.family.take());
+    checkpoint.family = mistral::family(checkpoint).or_else(|| tuned(checkpoint)).or(checkpoint.family.take());
+}
+
+/// Under torchtune's names, the family that the config beside them says: they do not tell Mistral from Llama.
+fn tuned(checkpoint: &Checkpoint) -> Option<Family> {
+    let family = checkpoint.family.clone().filter(|family| family.naming == Naming::Tune)?;
+    let arch = Arch::of_model_type(checkpoint.config.as_ref()?.value.get("model_type")?.as_str()?)?;
+    let names = checkpoint.model().map(|tensor| tensor.name.as_str());
+    arch.recognises(Naming::Tune, names).then_some(Family { arch, ..family })
 }
 
 /// The family whose names these are.
 pub(super) fn by_names(checkpoint: &Checkpoint) -> Option<Family> {
     let names = || checkpoint.model().map(|tensor| tensor.name.as_str());
-    let schemes = [Naming::Meta, Naming::Hf];
+    let schemes = [Naming::Meta, Naming::Hf, Naming::Tune];
     ARCHS.iter().flat_map(|arch| schemes.map(|naming| (*arch, naming))).find_map(|(arch, naming)| {
         arch.recognises(naming, names()).then(|| Family { arch, naming, from: "names".to_owned() })
     })

@@ -151,7 +151,7 @@ fn family(checkpoint: &Checkpoint) -> Option<(&'static Arch, Naming)> {
     if checkpoint.layout == Layout::File || model_type(checkpoint).is_some() {
         return None;
     }
-    let schemes = [Naming::Meta, Naming::Hf];
+    let schemes = [Naming::Meta, Naming::Hf, Naming::Tune];
     let candidates = ARCHS.iter().flat_map(|arch| schemes.map(|naming| (*arch, naming)));
     let fits = candidates.filter_map(|(arch, naming)| {
         let found: Vec<Match> =

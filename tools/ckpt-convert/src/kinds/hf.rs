@@ -27,7 +27,8 @@ pub(super) fn draft(job: &Job<'_>) -> Result<Draft> {
     }
     if is_hf(job.checkpoint) && !from_meta {
         // The same form again: what its files say stays as they say it, and so do the names.
-        if says_tied(job.checkpoint) != Some(true) {
+        let own = job.checkpoint.family.as_ref().is_none_or(|family| family.naming == Naming::Hf);
+        if own && says_tied(job.checkpoint) != Some(true) {
             table.tensors = ckpt::canonical::weights(job.checkpoint).0.tensors;
         }
         small::nothing_inferred(job)?;

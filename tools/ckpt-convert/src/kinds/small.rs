@@ -47,8 +47,14 @@ pub(super) fn facts(job: &Job<'_>, table: &Table, tied: bool, draft: &mut Draft)
     let path = checkpoint.path.canonicalize().unwrap_or_else(|_| checkpoint.path.clone());
     let sibling = checkpoint.small_file("config.json", ckpt::facts::limits::JSON)?;
     let sibling = sibling.and_then(|text| serde_json::from_slice::<Value>(&text).ok());
-    let from_meta = checkpoint.family.as_ref().is_some_and(|family| family.naming == Naming::Meta);
-    let shape = |name: &str| checkpoint.tensor(name).map(|tensor| tensor.recipe.shape.clone());
+    let naming = checkpoint.family.as_ref().map(|family| family.naming);
+    let tuned = naming == Some(Naming::Tune);
+    // Beside torchtune's names the config of either form can stand.
+    let from_meta = naming == Some(Naming::Meta) || (tuned && params.get("dim").is_some());
+    let shape = |name: &str| {
+        let tuned = table.arch.filter(|_| tuned).and_then(|arch| arch.find(Naming::Meta, name)?.named(Naming::Tune));
+        checkpoint.tensor(tuned.as_deref().unwrap_or(name)).map(|tensor| tensor.recipe.shape.clone())
+    };
     let evidence = Evidence {
         shape: &shape,
         shards: 1,
@@ -399,8 +405,13 @@ const HELP: &str = "`--to torch` and `--to safetensors` take any model as it is"
 /// # Errors
 /// The refusal.
 pub(super) fn holds(job: &Job<'_>) -> Result<()> {
-    let hf = job.checkpoint.family.as_ref().is_none_or(|family| family.naming == Naming::Hf);
-    let Some(config) = job.checkpoint.params().filter(|_| hf) else { return Ok(()) };
+    let naming = job.checkpoint.family.as_ref().map(|family| family.naming);
+    let hf = |config: &&Value| match naming {
+        None | Some(Naming::Hf) => true,
+        Some(Naming::Tune) => config.get("dim").is_none(),
+        Some(Naming::Meta | Naming::Gguf) => false,
+    };
+    let Some(config) = job.checkpoint.params().filter(hf) else { return Ok(()) };
     let causes = metadata::meta_refusals(config);
     if causes.is_empty() {
         return Ok(());

@@ -66,7 +66,9 @@ pub(super) fn facts(checkpoint: &Checkpoint, tokenizer: Option<&Found>, tied: &T
     };
     let inference = match family.naming {
         Naming::Meta => from_params(config, &evidence),
-        Naming::Hf | Naming::Gguf => from_config(config, &evidence),
+        // The config of what was tuned, in either form.
+        Naming::Tune if config.get("dim").is_some() => from_params(config, &evidence),
+        Naming::Hf | Naming::Gguf | Naming::Tune => from_config(config, &evidence),
     };
     inference.ok().map(|inference| inference.facts)
 }
