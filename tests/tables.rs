@@ -84,12 +84,14 @@ const FAMILIES: &[(&str, &str, &str)] = &[
     ("gemma3", "hf", "families/gemma3"),
     ("gemma3_text", "hf", "families/gemma3_text"),
     ("gemma3_text", "gguf", "families/gemma3_text.gguf"),
+    ("llama4", "meta", "llama4-meta"),
     ("llama4", "hf", "families/llama4"),
     ("llama4_text", "hf", "families/llama4_text"),
     ("mistral", "mistral", "tiny-mistral/dense"),
     ("mistral", "hf", "families/mistral"),
     ("mixtral", "mistral", "tiny-mistral/mixture"),
     ("mixtral", "hf", "families/mixtral"),
+    ("mllama", "meta", "mllama-meta"),
     ("mllama", "hf", "families/mllama"),
     ("phi3", "hf", "families/phi3"),
     ("phi3", "gguf", "families/phi3.gguf"),
@@ -106,7 +108,8 @@ const MADE: &str = "set -e
 mkdir -p tree cache/models--o--t/refs cache/models--o--t/snapshots torchtune
 cp -r hf-tiny tree/one && cp -r families/qwen2 tree/two
 printf c0ffee >cache/models--o--t/refs/main && cp -r hf-tiny cache/models--o--t/snapshots/c0ffee
-cp hf-tiny/* training/recipe_state.pt torchtune";
+cp hf-tiny/* training/recipe_state.pt torchtune
+for family in llama4 mllama; do ckpt-convert -q families/$family --to meta --out $family-meta; done";
 
 /// The words of `ckpt-convert --to`, in its order, and what each is made of here.
 const KINDS: &[Fixture] = &[

@@ -32,37 +32,35 @@ SIGLIP = {
     "vision_use_head": False,
 }
 
-# The embedding has eight rows more than the head, which are those of the image's token.
+# Of two layers the first attends to images.
 MLLAMA = {
-    "text_config": TEXT | {"cross_attention_layers": [0], "rope_parameters": {"rope_type": "default", "rope_theta": 5e5}},
+    "text_config": TEXT | {"cross_attention_layers": [0], "rope_scaling": {"rope_type": "default"}},
     "vision_config": {
-        "hidden_size": 8,
-        "intermediate_size": 12,
+        "hidden_size": 16,
+        "intermediate_size": 24,
         "num_hidden_layers": 2,
         "num_global_layers": 1,
-        "attention_heads": 2,
+        "num_attention_heads": 16,
         "image_size": 8,
         "patch_size": 4,
-        "max_num_tiles": 2,
-        "intermediate_layers_indices": [0],
-        "vision_output_dim": 16,
-        "supported_aspect_ratios": [[1, 1], [1, 2], [2, 1]],
+        "max_num_tiles": 4,
+        "vision_output_dim": 96,
     },
 }
 # As llama.cpp has it: attention is scaled by the size of a head.
 GEMMA = OWN_HEAD | {"query_pre_attn_scalar": OWN_HEAD["head_dim"]}
-# Every second layer has experts.
-LLAMA4 = OWN_HEAD | {"num_local_experts": 2, "interleave_moe_layer_step": 2, "intermediate_size_mlp": 10}
+# Of two layers the second has experts.
+LLAMA4 = TEXT | {"head_dim": 4, "num_local_experts": 2, "interleave_moe_layer_step": 2, "intermediate_size_mlp": 16}
 LLAMA4_VISION = {
     "hidden_size": 8,
     "intermediate_size": 32,
-    "num_hidden_layers": 1,
+    "num_hidden_layers": 2,
     "num_attention_heads": 2,
     "image_size": 8,
     "patch_size": 4,
-    "vision_output_dim": 10,
-    "projector_input_dim": 10,
-    "projector_output_dim": 10,
+    "vision_output_dim": 12,
+    "projector_input_dim": 12,
+    "projector_output_dim": 12,
 }
 
 # family -> the class's name without its ending, its config's class, its settings, llama.cpp's name if it has one of its own
@@ -107,6 +105,10 @@ def make(folder):
         for parameter in made.parameters():
             # Norms and biases begin as ones and zeros; values that differ show what is done to them.
             parameter.data += torch.randn_like(parameter) * 0.05
+        for key, parameter in made.named_parameters():
+            # Each tile has one embedding, wherever a shape of an image has it.
+            if name == "mllama" and ("tile_embedding." in key or "tile_positional_embedding.embedding" in key):
+                parameter.data = by_ratio(parameter.data, config.vision_config.supported_aspect_ratios)
         made.save_pretrained(folder / name)
         (folder / name / "generation_config.json").unlink(missing_ok=True)
         weights = load_file(folder / name / "model.safetensors")
@@ -114,6 +116,16 @@ def make(folder):
         if architecture:
             entries += written(folder, name, architecture, config, weights)
     digests.write(folder / "expected.json", {"transformers": transformers.__version__, "tensors": entries})
+
+
+def by_ratio(table, ratios):
+    """Rows of an image's shapes, made of one square of tiles; zeros where there is no tile."""
+    tiles = max(rows for rows, _ in ratios)
+    square = table[0].reshape(tiles, -1)[:, None] + table[1].reshape(1, tiles, -1)
+    out = torch.zeros_like(table).reshape(len(table), tiles, -1)
+    for number, (rows, columns) in enumerate(ratios, 1):
+        out[number, : rows * columns] = square[:rows, :columns].reshape(rows * columns, -1)
+    return out.reshape(table.shape)
 
 
 def written(folder, name, architecture, config, weights):

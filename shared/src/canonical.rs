@@ -3,18 +3,20 @@
 //! One definition for three uses: what `ckpt-convert --to hf` writes, what `ckpt-hash --canonical` digests and what
 //! `ckpt-verify --against` compares.
 
+pub mod own;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
 
-use crate::archs::{ARCHS, Arch, Change, Match, Naming, Need, Row, Size};
+use crate::archs::{ARCHS, Arch, Change, Match, Naming, Need, Row, Size, Sizes};
 use crate::bytes::work;
 use crate::facts::math::{Arithmetic, Math};
 use crate::facts::recipe::{RotaryOrder, Tile};
 use crate::facts::{Dtype, Finding, Id, Op, Progress, Recipe, Tensor};
 use crate::layouts::training::{Keys, is_progress};
-use crate::layouts::{Checkpoint, Family};
+use crate::layouts::{Checkpoint, Family, Layout};
 use crate::plan::compare;
 use crate::plan::read::Reader;
 
@@ -72,6 +74,14 @@ pub fn table(checkpoint: &Checkpoint, reader: &Reader<'_>, jobs: usize, progress
         return Ok(table);
     }
     let repeated = repeated_heads(family.arch, family.naming, &tensors, head_dim, reader, progress)?;
+    if let Some(target) = family.arch.in_hf() {
+        let sizes = Sizes::of(family.arch, family.naming, checkpoint.params());
+        let ranked = checkpoint.layout == Layout::Meta;
+        let head_dim = head_dim.unwrap_or(1);
+        let own::Made { arch, known, left_out, unknown } =
+            own::Own { arch: family.arch, sizes, head_dim, repeated, ranked }.make(target, tensors)?;
+        return Ok(sorted(arch, known, unknown, left_out, repeated));
+    }
     let mut known: Vec<(Match, Tensor)> = Vec::new();
     let (mut unknown, mut left_out) = (Vec::new(), Vec::new());
     for tensor in tensors {
@@ -85,10 +95,21 @@ pub fn table(checkpoint: &Checkpoint, reader: &Reader<'_>, jobs: usize, progress
             None => unknown.push(tensor),
         }
     }
-    known.sort_by_cached_key(|(found, _)| family.arch.place(found));
+    Ok(sorted(family.arch, known, unknown, left_out, repeated))
+}
+
+/// A table in the order of transformers' state dict.
+fn sorted(
+    arch: &'static Arch,
+    mut known: Vec<(Match, Tensor)>,
+    unknown: Vec<Tensor>,
+    mut left_out: Vec<String>,
+    repeated: u64,
+) -> Table {
+    known.sort_by_cached_key(|(found, _)| arch.place(found));
     left_out.sort();
     let tensors = known.into_iter().map(|(_, tensor)| tensor).chain(unknown).collect();
-    Ok(Table { arch: Some(family.arch), tensors, left_out, repeated, notes: Vec::new() })
+    Table { arch: Some(arch), tensors, left_out, repeated, notes: Vec::new() }
 }
 
 impl Table {

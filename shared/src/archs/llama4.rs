@@ -1,11 +1,16 @@
 //! Llama 4: Scout, Maverick and Guard 4, with experts in all layers, in some or in none, and a vision tower.
 
 use super::row::row;
-use super::{Arch, Need, On, Row, Size};
+use super::{Arch, Change, Need, On, Row, Size, Split};
 
-use Need::{Head, Where};
+use Change::{Parts, Transposed};
+use Need::{Derived, Head, Where, With};
 use On::{Dense, Sparse, Vision};
-use Size::{Dim, Exactly, ExpertFfn, Experts, Ffn, Heads, Key, KvHeads, Patches, Plus, Times, Vocab};
+use Size::{
+    Dim, Exactly, ExpertFfn, Experts, Ffn, HalfHead, Heads, Key, KvHeads, Patches, Plus, Qkv, Times, TwiceFfn, Unsaid,
+    Vocab,
+};
+use Split::{Columns, Replicated, Rows};
 
 /// The family that sees: `modeling_llama4.py` of transformers, in the order of its state dict. Names are those of the
 /// files on the hub and of all that transformers saves. Query and key heads keep Meta's rotary order, and their norms
@@ -35,6 +40,11 @@ pub(super) static LLAMA4_TEXT: Arch = Arch {
     tied: false,
     aliases: &[],
 };
+
+/// Meta's own files, as they are released: the names that the load hooks of `llama4/*.py` of the `llama_models` package
+/// take apart. Statistics of training lie among the weights.
+pub(super) static LLAMA4_META: Arch =
+    Arch { name: "llama4", model_types: &[], gguf: "", rows: META_ROWS, defaults: &[], tied: false, aliases: &[] };
 
 /// `Llama4TextConfig`, which has the first nine, and `Llama4VisionConfig`.
 const DEFAULTS: &[(&str, u64)] = &[
@@ -147,4 +157,66 @@ const TEXT_ROWS: &[Row] = &[
     row("model.layers.{}.post_attention_layernorm.weight",                  "", &[Dim]),
     row("model.norm.weight",                                                "", &[Dim]),
     row("lm_head.weight",                                                   "", &[Vocab, Dim])    .need(Head),
+];
+
+const QKV: &[(&str, Size)] = &[
+    ("language_model.model.layers.{}.self_attn.q_proj.weight", Heads),
+    ("language_model.model.layers.{}.self_attn.k_proj.weight", KvHeads),
+    ("language_model.model.layers.{}.self_attn.v_proj.weight", KvHeads),
+];
+
+const GATE_UP: &[(&str, Size)] = &[
+    ("language_model.model.layers.{}.feed_forward.gate_proj.weight", Exactly(1)),
+    ("language_model.model.layers.{}.feed_forward.up_proj.weight", Exactly(1)),
+];
+
+#[rustfmt::skip]
+const META_ROWS: &[Row] = &[
+    row("vision_model.class_embedding", "", &[Key("vision_args/dim")]).own("vision_embeddings.vision_encoder.class_embedding", Replicated).need(With("vision_args")),
+    row("vision_model.positional_embedding_vlm", "", &[Unsaid, Key("vision_args/dim")]).own("vision_embeddings.vision_encoder.positional_embedding_vlm", Replicated).need(With("vision_args")),
+    row("vision_model.patch_embedding.linear.weight", "", &[Key("vision_args/dim"), Unsaid]).own("vision_embeddings.vision_encoder.conv1._linear.weight", Rows).need(With("vision_args")),
+    row("vision_model.layernorm_pre.weight", "", &[Key("vision_args/dim")]).own("vision_embeddings.vision_encoder.ln_pre.weight", Replicated).need(With("vision_args")),
+    row("vision_model.layernorm_pre.bias", "", &[Key("vision_args/dim")]).own("vision_embeddings.vision_encoder.ln_pre.bias", Replicated).need(With("vision_args")),
+    row("vision_model.layernorm_post.weight", "", &[Key("vision_args/dim")]).own("vision_embeddings.vision_encoder.ln_post.weight", Replicated).need(With("vision_args")),
+    row("vision_model.layernorm_post.bias", "", &[Key("vision_args/dim")]).own("vision_embeddings.vision_encoder.ln_post.bias", Replicated).need(With("vision_args")),
+    row("vision_model.model.layers.{}.self_attn.q_proj.weight", "", &[Key("vision_args/dim"), Key("vision_args/dim")]).own("vision_embeddings.vision_encoder.transformer.resblocks.{}.attn.wq.weight", Rows).need(With("vision_args")).on(Vision),
+    row("vision_model.model.layers.{}.self_attn.q_proj.bias", "", &[Key("vision_args/dim")]).own("vision_embeddings.vision_encoder.transformer.resblocks.{}.attn.wq.bias", Rows).need(With("vision_args")).on(Vision),
+    row("vision_model.model.layers.{}.self_attn.k_proj.weight", "", &[Key("vision_args/dim"), Key("vision_args/dim")]).own("vision_embeddings.vision_encoder.transformer.resblocks.{}.attn.wk.weight", Rows).need(With("vision_args")).on(Vision),
+    row("vision_model.model.layers.{}.self_attn.k_proj.bias", "", &[Key("vision_args/dim")]).own("vision_embeddings.vision_encoder.transformer.resblocks.{}.attn.wk.bias", Rows).need(With("vision_args")).on(Vision),
+    row("vision_model.model.layers.{}.self_attn.v_proj.weight", "", &[Key("vision_args/dim"), Key("vision_args/dim")]).own("vision_embeddings.vision_encoder.transformer.resblocks.{}.attn.wv.weight", Rows).need(With("vision_args")).on(Vision),
+    row("vision_model.model.layers.{}.self_attn.v_proj.bias", "", &[Key("vision_args/dim")]).own("vision_embeddings.vision_encoder.transformer.resblocks.{}.attn.wv.bias", Rows).need(With("vision_args")).on(Vision),
+    row("vision_model.model.layers.{}.self_attn.o_proj.weight", "", &[Key("vision_args/dim"), Key("vision_args/dim")]).own("vision_embeddings.vision_encoder.transformer.resblocks.{}.attn.wo.weight", Columns).need(With("vision_args")).on(Vision),
+    row("vision_model.model.layers.{}.self_attn.o_proj.bias", "", &[Key("vision_args/dim")]).own("vision_embeddings.vision_encoder.transformer.resblocks.{}.attn.wo.bias", Replicated).need(With("vision_args")).on(Vision),
+    row("vision_model.model.layers.{}.mlp.fc1.weight", "", &[Unsaid, Key("vision_args/dim")]).own("vision_embeddings.vision_encoder.transformer.resblocks.{}.mlp.c_fc.weight", Rows).need(With("vision_args")).on(Vision),
+    row("vision_model.model.layers.{}.mlp.fc1.bias", "", &[Unsaid]).own("vision_embeddings.vision_encoder.transformer.resblocks.{}.mlp.c_fc.bias", Rows).need(With("vision_args")).on(Vision),
+    row("vision_model.model.layers.{}.mlp.fc2.weight", "", &[Key("vision_args/dim"), Unsaid]).own("vision_embeddings.vision_encoder.transformer.resblocks.{}.mlp.c_proj.weight", Columns).need(With("vision_args")).on(Vision),
+    row("vision_model.model.layers.{}.mlp.fc2.bias", "", &[Key("vision_args/dim")]).own("vision_embeddings.vision_encoder.transformer.resblocks.{}.mlp.c_proj.bias", Replicated).need(With("vision_args")).on(Vision),
+    row("vision_model.model.layers.{}.input_layernorm.weight", "", &[Key("vision_args/dim")]).own("vision_embeddings.vision_encoder.transformer.resblocks.{}.ln_1.weight", Replicated).need(With("vision_args")).on(Vision),
+    row("vision_model.model.layers.{}.input_layernorm.bias", "", &[Key("vision_args/dim")]).own("vision_embeddings.vision_encoder.transformer.resblocks.{}.ln_1.bias", Replicated).need(With("vision_args")).on(Vision),
+    row("vision_model.model.layers.{}.post_attention_layernorm.weight", "", &[Key("vision_args/dim")]).own("vision_embeddings.vision_encoder.transformer.resblocks.{}.ln_2.weight", Replicated).need(With("vision_args")).on(Vision),
+    row("vision_model.model.layers.{}.post_attention_layernorm.bias", "", &[Key("vision_args/dim")]).own("vision_embeddings.vision_encoder.transformer.resblocks.{}.ln_2.bias", Replicated).need(With("vision_args")).on(Vision),
+    row("vision_model.vision_adapter.mlp.fc1.weight", "", &[Unsaid, Unsaid]).own("vision_embeddings.vision_adapter.mlp.c_fc.weight", Rows).need(With("vision_args")),
+    row("vision_model.vision_adapter.mlp.fc2.weight", "", &[Unsaid, Unsaid]).own("vision_embeddings.vision_adapter.mlp.c_proj.weight", Columns).need(With("vision_args")),
+    row("multi_modal_projector.linear_1.weight", "", &[Dim, Key("vision_args/output_dim")]).own("vision_projection.weight", Rows).need(With("vision_args")),
+    row("language_model.model.embed_tokens.weight", "", &[Vocab, Dim]).own("tok_embeddings.weight", Rows),
+    row("", "", &[Qkv, Dim]).own("layers.{}.attention.wqkv.weight", Rows).change(Parts(QKV)),
+    row("language_model.model.layers.{}.self_attn.o_proj.weight", "", &[Dim, Heads]).own("layers.{}.attention.wo.weight", Columns),
+    row("language_model.model.layers.{}.input_layernorm.weight", "", &[Dim]).own("layers.{}.attention.wqkv.layer_norm_weight", Replicated),
+    row("", "", &[TwiceFfn, Dim]).own("layers.{}.feed_forward.mlp.fc1_weight", Rows).change(Parts(GATE_UP)).on(Dense),
+    row("language_model.model.layers.{}.feed_forward.down_proj.weight", "", &[Dim, Ffn]).own("layers.{}.feed_forward.mlp.fc2_weight", Columns).on(Dense),
+    row("language_model.model.layers.{}.post_attention_layernorm.weight", "", &[Dim]).own("layers.{}.feed_forward.mlp.layer_norm_weight", Replicated).on(Dense),
+    row("language_model.model.layers.{}.feed_forward.experts.gate_up_proj", "", &[Times(&[Experts, Dim]), Unsaid]).own("layers.{}.feed_forward.experts.moe_w_in_eD_F", Columns).change(Change::Experts).on(Sparse),
+    row("language_model.model.layers.{}.feed_forward.experts.gate_up_proj", "", &[Times(&[Experts, Dim]), Unsaid]).own("layers.{}.feed_forward.experts.moe_w_swiglu_eD_F", Columns).change(Change::Experts).on(Sparse),
+    row("language_model.model.layers.{}.feed_forward.experts.down_proj", "", &[Unsaid, Dim]).own("layers.{}.feed_forward.experts.moe_w_out_eF_D", Rows).change(Change::Experts).on(Sparse),
+    row("language_model.model.layers.{}.feed_forward.router.weight", "", &[Dim, Experts]).own("layers.{}.feed_forward.router_DE", Replicated).change(Transposed).on(Sparse),
+    row("language_model.model.layers.{}.feed_forward.shared_expert.gate_proj.weight", "", &[Unsaid, Dim]).own("layers.{}.feed_forward.w_in_shared_FD.weight", Rows).on(Sparse),
+    row("language_model.model.layers.{}.feed_forward.shared_expert.up_proj.weight", "", &[Unsaid, Dim]).own("layers.{}.feed_forward.w_swiglu_FD.weight", Rows).on(Sparse),
+    row("language_model.model.layers.{}.feed_forward.shared_expert.down_proj.weight", "", &[Dim, Unsaid]).own("layers.{}.feed_forward.w_out_shared_DF.weight", Columns).on(Sparse),
+    row("language_model.model.layers.{}.post_attention_layernorm.weight", "", &[Dim]).own("layers.{}.feed_forward.norm.weight", Replicated).on(Sparse),
+    row("", "", &[Exactly(3), Experts]).own("layers.{}.feed_forward.global_gate_stats_3E", Replicated).need(Derived).on(Sparse),
+    row("", "", &[Exactly(3), Experts]).own("layers.{}.feed_forward.running_gate_stats_3E", Replicated).need(Derived).on(Sparse),
+    row("", "", &[Unsaid, Experts]).own("layers.{}.feed_forward.expert_activation_DE", Replicated).need(Derived).on(Sparse),
+    row("language_model.model.norm.weight", "", &[Dim]).own("norm.weight", Replicated),
+    row("language_model.lm_head.weight", "", &[Vocab, Dim]).own("output.weight", Rows).need(Head),
+    row("", "", &[HalfHead]).own("rope.freqs", Replicated).need(Derived),
 ];

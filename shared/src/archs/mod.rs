@@ -61,6 +61,8 @@ pub static ARCHS: &[&Arch] = &[
     &mllama::MLLAMA,
     &llama4::LLAMA4,
     &llama4::LLAMA4_TEXT,
+    &mllama::MLLAMA_META,
+    &llama4::LLAMA4_META,
 ];
 
 /// How many of a family's numbered parts a model has.
@@ -68,6 +70,8 @@ pub static ARCHS: &[&Arch] = &[
 pub struct Counts {
     /// Layers of the language model.
     pub layers: u64,
+    /// Layers of the language model that attend to images, where they are numbered for themselves.
+    pub cross: u64,
     /// Layers of the vision tower.
     pub vision: u64,
     /// Those of its layers that see all tiles of an image at once, numbered for themselves.
@@ -85,6 +89,7 @@ impl Counts {
     fn of(self, stack: Stack) -> u64 {
         match stack {
             Stack::Language => self.layers,
+            Stack::Cross => self.cross,
             Stack::Vision => self.vision,
             Stack::VisionGlobal => self.global,
         }
@@ -94,6 +99,7 @@ impl Counts {
     pub fn cover(&mut self, found: &Match) {
         let layers = match found.row.on.stack() {
             Stack::Language => &mut self.layers,
+            Stack::Cross => &mut self.cross,
             Stack::Vision => &mut self.vision,
             Stack::VisionGlobal => &mut self.global,
         };
@@ -115,6 +121,12 @@ impl Arch {
     /// The family that a GGUF file of this `general.architecture` belongs to.
     pub fn of_gguf(architecture: &str) -> Option<&'static Arch> {
         ARCHS.iter().copied().find(|arch| !arch.gguf.is_empty() && arch.gguf == architecture)
+    }
+
+    /// The same family's table of Hugging Face's names, if this is one of its own names alone, whose tensors are cut
+    /// or numbered otherwise.
+    pub fn in_hf(&self) -> Option<&'static Arch> {
+        if self.model_types.is_empty() { Arch::of_model_type(self.name) } else { None }
     }
 
     /// The row that a name belongs to, with its numbers.

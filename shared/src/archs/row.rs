@@ -48,6 +48,8 @@ pub enum Size {
     Exactly(u64),
     /// What the config says under this path, keys joined by `/`.
     Key(&'static str),
+    /// What no config says; nothing is held against it.
+    Unsaid,
     /// All of these together.
     Plus(&'static [Size]),
     /// One times the other.
@@ -78,6 +80,23 @@ pub enum Change {
     RotaryKey,
     /// GGUF holds the factor itself, and Hugging Face the factor less one.
     LessOne,
+    /// Meta keeps the kernels of a convolution one a row, Hugging Face each by colours, rows and columns.
+    Kernels,
+    /// Hugging Face keeps the first element alone.
+    First,
+    /// Meta keeps the embeddings of a square of tiles, Hugging Face for every shape of an image those of its tiles in
+    /// a row, zeros behind them.
+    Ratios,
+    /// Rows and columns are exchanged.
+    Transposed,
+    /// Meta keeps the matrices of experts one below the other, Hugging Face one behind the other. Those of two rows of
+    /// one name stand side by side there.
+    Experts,
+    /// Below what the row before it has under the same name.
+    Below,
+    /// Meta keeps several of Hugging Face's tensors in one, and each rank its share of every one: their names, and what
+    /// their rows are in proportion to.
+    Parts(&'static [(&'static str, Size)]),
 }
 
 /// Whether a model needs the tensor.
@@ -89,6 +108,8 @@ pub enum Need {
     Head,
     /// Where the config says `true` under this key, and nowhere else.
     Where(&'static str),
+    /// Where the config says anything under this key, and nowhere else.
+    With(&'static str),
     /// Never: it follows from the config.
     Derived,
 }
@@ -106,6 +127,8 @@ pub enum On {
     SelfAttention,
     /// In layers where text attends to an image.
     CrossAttention,
+    /// In such layers, where they are numbered for themselves.
+    CrossAlone,
     /// In layers of the vision tower.
     Vision,
     /// In layers of the vision tower that see all tiles of an image at once.
@@ -144,6 +167,7 @@ pub(super) const fn row(hf: &'static str, gguf: &'static str, shape: &'static [S
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stack {
     Language,
+    Cross,
     Vision,
     VisionGlobal,
 }
@@ -153,6 +177,7 @@ impl On {
     pub(super) fn stack(self) -> Stack {
         match self {
             On::All | On::Dense | On::Sparse | On::SelfAttention | On::CrossAttention => Stack::Language,
+            On::CrossAlone => Stack::Cross,
             On::Vision => Stack::Vision,
             On::VisionGlobal => Stack::VisionGlobal,
         }

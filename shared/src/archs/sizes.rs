@@ -54,14 +54,24 @@ impl<'a> Sizes<'a> {
         Some(setting(self.config?, key).and_then(Value::as_bool).unwrap_or(false))
     }
 
+    /// Whether the config says anything under a key; `None` without a config.
+    fn speaks_of(&self, key: &str) -> Option<bool> {
+        Some(setting(self.config?, key).is_some())
+    }
+
     /// Layers of the language model.
     pub fn layers(&self) -> Option<u64> {
         self.number(&["num_hidden_layers", "n_layers"])
     }
 
+    /// Layers of the language model that attend to images, where they are numbered for themselves.
+    pub fn cross_layers(&self) -> Option<u64> {
+        self.path("vision_num_cross_attention_layers")
+    }
+
     /// Layers of the vision tower.
     pub fn vision_layers(&self) -> Option<u64> {
-        self.path("vision_config/num_hidden_layers")
+        self.path("vision_config/num_hidden_layers").or_else(|| self.path("vision_args/n_layers"))
     }
 
     /// Layers of the vision tower that see all tiles of an image at once.
@@ -71,7 +81,7 @@ impl<'a> Sizes<'a> {
 
     /// Experts of a layer.
     pub fn experts(&self) -> Option<u64> {
-        let own = || self.config?.pointer("/moe/num_experts")?.as_u64();
+        let own = || ["moe/num_experts", "moe_args/num_experts"].into_iter().find_map(|path| self.path(path));
         self.number(&["num_local_experts", "num_experts"]).or_else(own)
     }
 
@@ -113,6 +123,7 @@ impl<'a> Sizes<'a> {
                 side.checked_mul(side)
             }
             Size::Ratios => self.ratios(),
+            Size::Unsaid => None,
             Size::Exactly(size) => Some(size),
             Size::Key(path) => self.path(path),
             Size::Plus(sizes) => sizes.iter().try_fold(0u64, |sum, &size| sum.checked_add(self.get(size)?)),
@@ -129,13 +140,18 @@ impl<'a> Sizes<'a> {
     pub fn has(&self, row: &Row, layer: u64) -> bool {
         let sparse = || self.is_sparse(layer);
         let here = match row.on {
-            On::All | On::Vision | On::VisionGlobal => true,
+            On::All | On::CrossAlone | On::Vision | On::VisionGlobal => true,
             On::Sparse => sparse(),
             On::Dense => !sparse() || self.config.is_none(),
             On::SelfAttention => !self.attends_to_images(layer) || self.config.is_none(),
             On::CrossAttention => self.attends_to_images(layer),
         };
-        here && !matches!(row.need, Need::Where(key) if self.says(key) == Some(false))
+        let called = match row.need {
+            Need::Where(key) => self.says(key),
+            Need::With(key) => self.speaks_of(key),
+            Need::Always | Need::Head | Need::Derived => None,
+        };
+        here && called != Some(false)
     }
 
     /// Whether a model with this config cannot be without a row's tensor in a layer. Of the output head others judge.
@@ -143,16 +159,22 @@ impl<'a> Sizes<'a> {
         let always = match row.need {
             Need::Always => true,
             Need::Where(key) => self.says(key) == Some(true),
+            Need::With(key) => self.speaks_of(key) == Some(true),
             Need::Head | Need::Derived => false,
         };
-        let told = self.config.is_some() || matches!(row.on, On::All | On::Vision | On::VisionGlobal);
+        let told = self.config.is_some() || matches!(row.on, On::All | On::CrossAlone | On::Vision | On::VisionGlobal);
         always && told && self.has(row, layer)
     }
 
     /// Whether a layer has experts (`decoder_sparse_step` and `mlp_only_layers` of Qwen's configs,
-    /// `interleave_moe_layer_step` and `moe_layers` of Llama 4's).
+    /// `interleave_moe_layer_step` and `moe_layers` of Llama 4's, `moe_args` of its `params.json`).
     fn is_sparse(&self, layer: u64) -> bool {
         let Some(config) = self.config else { return true };
+        if self.naming == Naming::Meta && self.arch.name == "llama4" {
+            let step = || config.pointer("/moe_args/interleave_moe_layer_step").map_or(Some(1), Value::as_u64);
+            let has = self.speaks_of("moe_args") == Some(true);
+            return has && step().is_some_and(|step| layer.saturating_add(1).is_multiple_of(step));
+        }
         if let Some(listed) = listed(config, "moe_layers", layer) {
             return listed;
         }
@@ -180,9 +202,14 @@ impl<'a> Sizes<'a> {
 
     /// How many parts the model has, by its config; 0 of what it does not say.
     pub fn counts(&self) -> Counts {
-        let [layers, vision, global, experts] =
-            [self.layers(), self.vision_layers(), self.global_layers(), self.experts()].map(Option::unwrap_or_default);
-        Counts { layers, vision, global, experts }
+        let said = |count: Option<u64>| count.unwrap_or_default();
+        Counts {
+            layers: said(self.layers()),
+            cross: said(self.cross_layers()),
+            vision: said(self.vision_layers()),
+            global: said(self.global_layers()),
+            experts: said(self.experts()),
+        }
     }
 
     /// `params.json` says the width of the feed-forward layer by a formula.

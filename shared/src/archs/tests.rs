@@ -12,6 +12,10 @@ fn no_name_stands_twice_and_every_row_is_found_by_its_names() {
         let mut seen = HashSet::new();
         for row in arch.rows {
             for naming in [Naming::Meta, Naming::Hf, Naming::Gguf, Naming::Tune] {
+                // There two rows of the family's own may be one of Hugging Face's.
+                if naming == Naming::Hf && arch.in_hf().is_some() {
+                    continue;
+                }
                 let of = Match { row, layer: u64::from(row.per_layer()) * 3, expert: u64::from(row.per_expert()) * 7 };
                 let Some(name) = of.named(naming) else { continue };
                 assert!(seen.insert((format!("{naming:?}"), name.clone())), "{} {name}", arch.name);
@@ -26,13 +30,14 @@ fn no_name_stands_twice_and_every_row_is_found_by_its_names() {
 #[test]
 fn names_are_taken_for_the_family_that_they_are_of() {
     for arch in ARCHS {
-        let counts = Counts { layers: 2, vision: 2, global: 2, experts: 2 };
+        let counts = Counts { layers: 2, cross: 2, vision: 2, global: 2, experts: 2 };
+        let naming = if arch.in_hf().is_some() { Naming::Meta } else { Naming::Hf };
         let names: Vec<String> = arch
             .expected(counts)
             .filter(|found| found.row.need == Need::Always && found.row.on != On::Dense)
-            .filter_map(|found| found.named(Naming::Hf))
+            .filter_map(|found| found.named(naming))
             .collect();
-        let first = ARCHS.iter().find(|arch| arch.recognises(Naming::Hf, names.iter().map(String::as_str)));
+        let first = ARCHS.iter().find(|arch| arch.recognises(naming, names.iter().map(String::as_str)));
         // Mistral's names are Llama's.
         let wanted = if arch.name == "mistral" { "llama" } else { arch.name };
         assert_eq!(first.map(|arch| arch.name), Some(wanted));
@@ -42,7 +47,7 @@ fn names_are_taken_for_the_family_that_they_are_of() {
 #[test]
 fn what_is_expected_comes_in_the_order_of_its_places() {
     for arch in ARCHS {
-        let counts = Counts { layers: 3, vision: 2, global: 2, experts: 4 };
+        let counts = Counts { layers: 3, cross: 2, vision: 2, global: 2, experts: 4 };
         let places: Vec<_> = arch.expected(counts).map(|found| arch.place(&found)).collect();
         assert!(places.is_sorted() && !places.is_empty(), "{}", arch.name);
     }
@@ -85,7 +90,7 @@ fn sizes_come_from_the_text_part_and_from_the_defaults() {
     let [dim, heads, kv_heads, patches] =
         [Size::Dim, Size::Heads, Size::KvHeads, Size::Patches].map(|size| sizes.get(size));
     assert_eq!((dim, heads, kv_heads, patches), (Some(2560), Some(2048), Some(1024), Some(4096)));
-    assert_eq!(sizes.counts(), Counts { layers: 34, vision: 12, global: 0, experts: 0 });
+    assert_eq!(sizes.counts(), Counts { layers: 34, cross: 0, vision: 12, global: 0, experts: 0 });
 }
 
 #[test]
@@ -102,6 +107,19 @@ fn layers_that_attend_to_images_are_those_that_the_config_lists() {
         let needed = |row: &Row| (0..9).filter(|layer| sizes.needs(row, *layer)).collect::<Vec<u64>>();
         assert_eq!(needed(cross), wanted);
         assert_eq!(needed(own), (0..9).filter(|layer| !wanted.contains(layer)).collect::<Vec<u64>>());
+    }
+}
+
+#[test]
+fn every_table_of_own_names_leads_to_names_of_hugging_face() {
+    for arch in ARCHS {
+        let Some(target) = arch.in_hf() else { continue };
+        let known = |name: &str| target.rows.iter().any(|row| row.hf == name);
+        for row in arch.rows.iter().filter(|row| row.need != Need::Derived) {
+            let one = [(row.hf, Size::Unsaid)];
+            let names = if let Change::Parts(parts) = row.change { parts } else { &one };
+            assert!(names.iter().all(|(name, _)| known(name)), "{} {}", arch.name, row.meta);
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::chunks::same_geometry;
 use super::shards::{self, Read};
 use super::{Checkpoint, Family, Replica, directory, names};
-use crate::archs::{Arch, Naming, Size, Split, llama};
+use crate::archs::{ARCHS, Arch, Naming, Size, Split, llama};
 use crate::bytes::to_u64;
 use crate::facts::recipe::Tile;
 use crate::facts::{FileId, Finding, Id, Op, Recipe, Tensor};
@@ -75,23 +75,37 @@ pub(super) fn params(checkpoint: &Checkpoint) -> Option<&Value> {
     Some(value.get("model").filter(|inner| inner.is_object()).unwrap_or(value))
 }
 
-/// The family whose names these are. Where `params.json` is Llama's and nearly all names are, a tensor that is missing or
-/// one too many is what is wrong with a Llama, and does not make it another model.
+/// The family whose names these are. Where `params.json` is a family's and nearly all names are, a tensor that is missing
+/// or one too many is what is wrong with that model, and does not make it another one.
 fn family(checkpoint: &Checkpoint) -> Option<Family> {
     let from = |names: String| checkpoint.config.as_ref().map_or(names, |config| config.name.clone());
     if let Some(found) = directory::by_names(checkpoint).filter(|family| family.naming == Naming::Meta) {
         return Some(Family { from: from(found.from.clone()), ..found });
     }
     let params = params(checkpoint)?;
-    let is_llama = ["dim", "n_layers", "n_heads"].iter().all(|key| params.get(key).is_some_and(Value::is_u64))
-        && llama::infer::foreign(params).is_none();
-    let known = |name: &str| llama::LLAMA.find(Naming::Meta, name).is_some();
+    let is_llama = ["dim", "n_layers", "n_heads"].iter().all(|key| params.get(key).is_some_and(Value::is_u64));
+    let arch = match llama::infer::foreign(params) {
+        None => &llama::LLAMA,
+        Some((key, _)) => own_table(key)?,
+    };
+    let known = |name: &str| arch.find(Naming::Meta, name).is_some();
     let unknown = checkpoint.tensors.iter().filter(|tensor| !known(&tensor.name)).count();
     let nearly = unknown.saturating_mul(10) < checkpoint.tensors.len();
-    (is_llama && nearly).then(|| Family { arch: &llama::LLAMA, naming: Naming::Meta, from: from(String::new()) })
+    (is_llama && nearly).then(|| Family { arch, naming: Naming::Meta, from: from(String::new()) })
 }
 
-/// What stands before every name where a training loop saved the model in a dictionary of its own; mostly nothing.
+/// The table of the family that alone has this key in its `params.json`.
+fn own_table(key: &str) -> Option<&'static Arch> {
+    let name = match key {
+        "vision_chunk_size" => "mllama",
+        "moe_args" | "vision_args" => "llama4",
+        _ => return None,
+    };
+    ARCHS.iter().copied().find(|arch| arch.name == name && arch.in_hf().is_some())
+}
+
+/// What stands before every name of the language model: nothing, mostly; the model's part that reads, where another
+/// sees; the key under which a training loop saved it.
 fn wrapper(tensors: &[Tensor]) -> &str {
     tensors.iter().find_map(|tensor| tensor.name.strip_suffix("tok_embeddings.weight")).unwrap_or("")
 }
@@ -151,6 +165,8 @@ impl Join {
         let ranks = to_u64(tables.len());
         let first = tables.first().map_or(&[][..], Vec::as_slice);
         let wrapper = wrapper(first).to_owned();
+        // The part that reads is a part of the model's own names.
+        let outside = wrapper.strip_suffix("text_model.").unwrap_or(&wrapper).to_owned();
         let shape = |name: &str| {
             let is_named = |tensor: &&Tensor| tensor.name.strip_prefix(&wrapper) == Some(name);
             first.iter().find(is_named).map(|tensor| tensor.recipe.shape.as_slice())
@@ -166,7 +182,11 @@ impl Join {
         });
         let whole = |repeated: &u64| *repeated > 1 && ranks.is_multiple_of(*repeated);
         let repeated = repeated.filter(whole).unwrap_or(1);
-        Join { arch: &llama::LLAMA, ranks, dim, repeated, wrapper }
+        let names = || first.iter().filter_map(|tensor| tensor.name.strip_prefix(&outside));
+        let known = |arch: &&&'static Arch| arch.recognises(Naming::Meta, names());
+        let foreign = params(checkpoint).and_then(|params| own_table(llama::infer::foreign(params)?.0));
+        let arch = ARCHS.iter().find(known).copied().or(foreign).unwrap_or(&llama::LLAMA);
+        Join { arch, ranks, dim, repeated, wrapper: outside }
     }
 
     fn run(&self, checkpoint: &mut Checkpoint, tables: Vec<Vec<Tensor>>) {

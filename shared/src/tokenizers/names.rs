@@ -1,5 +1,5 @@
-//! The names of Meta's 256 special tokens, which stand in no tokenizer file but in the code of each release; and those
-//! of Mistral's tokenizer files.
+//! The names of Meta's special tokens, 256 of Llama 3 and 2048 of Llama 4, which stand in no tokenizer file but in the
+//! code of each release; and those of Mistral's tokenizer files.
 
 /// How the slots after the ranks are named. A slot without a name of its own is called reserved, and those are
 /// counted from 0.
@@ -59,6 +59,65 @@ impl Naming {
     pub const ALL: [Naming; 3] = [Naming::Llama3, Naming::Llama31, Naming::LlamaModels];
 }
 
+/// The names of Llama 3.2 Vision as the hub has them: those of `llama_models`, but that an image's place has an id of its
+/// own behind the slots, 128256.
+pub fn vision() -> Vec<String> {
+    let image = "<|image|>".to_owned();
+    let mut reserved = 0_u32..;
+    let slot = |(slot, name): (usize, String)| match slot {
+        // The slots without a name of their own count on from where `llama_models` has the image.
+        11.. => {
+            format!("<|reserved_special_token_{}|>", reserved.next().unwrap_or_default().saturating_add(2))
+        }
+        _ => name,
+    };
+    let own = Naming::LlamaModels.names().into_iter().enumerate().map(slot);
+    own.chain([image]).collect()
+}
+
+/// Runs of slots of Llama 4 (`llama4/tokenizer.py` of `llama_models`): a name, or with `{}` so many of them, counted
+/// from a number on.
+const LLAMA4: &[(&str, u32, u32)] = &[
+    ("begin_of_text", 0, 1),
+    ("end_of_text", 0, 1),
+    ("fim_prefix", 0, 1),
+    ("fim_middle", 0, 1),
+    ("fim_suffix", 0, 1),
+    ("header_start", 0, 1),
+    ("header_end", 0, 1),
+    ("eom", 0, 1),
+    ("eot", 0, 1),
+    ("step", 0, 1),
+    ("text_post_train_reserved_special_token_{}", 0, 6),
+    ("python_start", 0, 1),
+    ("python_end", 0, 1),
+    ("finetune_right_pad", 0, 1),
+    ("text_post_train_reserved_special_token_{}", 8, 61),
+    ("image_start", 0, 1),
+    ("image_end", 0, 1),
+    ("vision_reserved_special_token_{}", 0, 2),
+    ("tile_x_separator", 0, 1),
+    ("tile_y_separator", 0, 1),
+    ("vision_reserved_special_token_{}", 2, 4),
+    ("image", 0, 1),
+    ("vision_reserved_special_token_{}", 6, 1),
+    ("patch", 0, 1),
+    ("vision_reserved_special_token_{}", 7, 1041),
+    ("reasoning_reserved_special_token_{}", 0, 8),
+    ("reasoning_thinking_start", 0, 1),
+    ("reasoning_thinking_end", 0, 1),
+    ("reserved_special_token_{}", 0, 904),
+];
+
+/// The names of Llama 4's special tokens, by slot.
+pub fn llama4() -> Vec<String> {
+    let run = |&(name, first, count): &(&'static str, u32, u32)| {
+        (first..first.saturating_add(count))
+            .map(move |number| format!("<|{}|>", name.replace("{}", &number.to_string())))
+    };
+    LLAMA4.iter().flat_map(run).collect()
+}
+
 /// How many special tokens Meta's code adds to a file of that many ranks.
 pub fn slots(ranks: u64) -> u32 {
     if ranks == u64::from(RANKS_LLAMA4) { SLOTS_LLAMA4 } else { SLOTS }
@@ -108,5 +167,24 @@ mod tests {
         assert_eq!(llama31[255], "<|reserved_special_token_247|>");
         assert_eq!((models[5].as_str(), models[11].as_str()), ("<|step_id|>", "<|image|>"));
         assert_eq!(models[12], "<|reserved_special_token_2|>");
+        let vision = vision();
+        assert_eq!((vision.len(), vision[5].as_str(), vision[256].as_str()), (257, "<|step_id|>", "<|image|>"));
+        assert_eq!((vision[10].as_str(), vision[11].as_str()), ("<|python_tag|>", "<|reserved_special_token_2|>"));
+        assert_eq!(vision[255], "<|reserved_special_token_246|>");
+        let llama4 = llama4();
+        assert_eq!(llama4.len(), 2048);
+        for (slot, name) in
+            [(8, "eot"), (16, "python_start"), (18, "finetune_right_pad"), (80, "image_start"), (90, "image")]
+        {
+            assert_eq!(llama4[slot], format!("<|{name}|>"));
+        }
+        for (slot, name) in [
+            (84, "tile_x_separator"),
+            (92, "patch"),
+            (1142, "reasoning_thinking_start"),
+            (1144, "reserved_special_token_0"),
+        ] {
+            assert_eq!(llama4[slot], format!("<|{name}|>"));
+        }
     }
 }

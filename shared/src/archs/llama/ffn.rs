@@ -54,14 +54,19 @@ pub fn factors(dim: u64, ffn: u64) -> Option<Factors> {
     released.chain([PLAIN]).find(fits).or_else(|| {
         // The largest power of two in the width, up to the 256 that most releases use.
         let multiple_of = 1_u64.checked_shl(ffn.trailing_zeros())?.min(256);
-        let exact = float(unrounded(dim, None)?)?;
-        // A target in the middle of what is rounded up to the width.
-        let half = if multiple_of > 2 { float(multiple_of)? / 2.0 } else { -0.5 };
-        let target = (float(ffn)? - half) / exact;
-        [3, 4, 6, 17].into_iter().find_map(|digits: usize| {
-            let multiplier: f64 = format!("{target:.*e}", digits.saturating_sub(1)).parse().ok()?;
-            Some((multiple_of, Some(multiplier))).filter(fits)
-        })
+        Some((multiple_of, Some(multiplier(dim, ffn, multiple_of)?)))
+    })
+}
+
+/// A multiplier, of as few digits as will do, from which with this `multiple_of` Meta's code builds this width.
+pub fn multiplier(dim: u64, ffn: u64, multiple_of: u64) -> Option<f64> {
+    let exact = float(unrounded(dim, None)?)?;
+    // A target in the middle of what is rounded up to the width.
+    let half = if multiple_of > 2 { float(multiple_of)? / 2.0 } else { -0.5 };
+    let target = (float(ffn)? - half) / exact;
+    [3, 4, 6, 17].into_iter().find_map(|digits: usize| {
+        let multiplier: f64 = format!("{target:.*e}", digits.saturating_sub(1)).parse().ok()?;
+        Some(multiplier).filter(|_| width(dim, (multiple_of, Some(multiplier))) == Some(ffn))
     })
 }
 

@@ -13,11 +13,14 @@ pub use read::{Parsed, TokenizerJson, parse};
 pub use tekken::Tekken;
 pub use to_ranks::{MetaRanks, to_ranks};
 pub use to_sentencepiece::to_sentencepiece;
-pub use write::{MergeForm, from_ranks, from_sentencepiece, from_tekken};
+pub use write::{MergeForm, from_ranks, from_ranks_cut, from_sentencepiece, from_tekken};
 pub(super) use write::{byte_pairs, from_pieces};
 
 /// The expression by which Llama 3 cuts text into words before it looks for tokens (`pat_str`).
 pub const LLAMA3_PATTERN: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+/// The expression by which Llama 4 cuts text into words (`O200K_PATTERN`).
+pub const LLAMA4_PATTERN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 #[cfg(test)]
 pub(in crate::tokenizers) use tekken::tests;

@@ -2,11 +2,11 @@
 
 use serde_json::Value;
 
-use super::{LLAMA3_PATTERN, TokenizerJson};
+use super::{Added, LLAMA3_PATTERN, LLAMA4_PATTERN, TokenizerJson};
 use crate::facts::{Finding, Id};
 use crate::tokenizers::alphabet::Alphabet;
 use crate::tokenizers::merges::Index;
-use crate::tokenizers::names::{Naming, slots};
+use crate::tokenizers::names::{self, Naming, SLOTS_LLAMA4, slots};
 use crate::tokenizers::tiktoken::Ranks;
 
 /// What Meta's form keeps, and what it loses.
@@ -24,13 +24,18 @@ pub(super) fn cannot(message: impl Into<String>) -> Finding {
     Finding::new(Id::TokenizerNotMeta, message)
 }
 
-/// Whether the text is cut into words as Meta's code cuts it: by its expression, each word then spelt in bytes.
-fn cuts_as_llama3(pre_tokenizer: &Value) -> bool {
+/// The expression by which the first step cuts the text.
+fn pattern(pre_tokenizer: &Value) -> Option<&str> {
+    pre_tokenizer.pointer("/pretokenizers/0/pattern/Regex")?.as_str()
+}
+
+/// Whether the text is cut into words as Meta's code cuts it: by one of its expressions, each word then spelt in bytes.
+fn cuts_as_meta(pre_tokenizer: &Value) -> bool {
     let steps = pre_tokenizer.get("pretokenizers").and_then(Value::as_array);
     let Some([split, bytes]) = steps.map(Vec::as_slice) else { return false };
     let field = |step: &Value, key: &str| step.get(key).cloned().unwrap_or_default();
     field(split, "type") == "Split"
-        && split.pointer("/pattern/Regex").and_then(Value::as_str) == Some(LLAMA3_PATTERN)
+        && pattern(pre_tokenizer).is_some_and(|regex| [LLAMA3_PATTERN, LLAMA4_PATTERN].contains(&regex))
         && field(split, "behavior") == "Isolated"
         && field(split, "invert") != true
         && field(bytes, "type") == "ByteLevel"
@@ -45,7 +50,7 @@ fn differs(json: &TokenizerJson) -> Option<&'static str> {
         (json.byte_fallback || json.unk.is_some(), "the tokenizer has an unknown token"),
         (json.affixes, "the tokenizer marks the parts of words"),
         (!json.normalizer.is_null(), "the tokenizer rewrites text before it encodes it"),
-        (!cuts_as_llama3(&json.pre_tokenizer), "the tokenizer does not cut text into words as Llama 3 does"),
+        (!cuts_as_meta(&json.pre_tokenizer), "the tokenizer does not cut text into words as Llama 3 or 4 does"),
         (!json.ignore_merges, "the tokenizer does not take words that are tokens whole"),
     ];
     causes.into_iter().find_map(|(holds, cause)| holds.then_some(cause))
@@ -96,10 +101,16 @@ fn merges_follow_ranks(json: &TokenizerJson, tokens: &[Vec<u8>]) -> Result<(), F
 /// The special tokens: Meta's code has a fixed number of them right after the ranks, under its own names.
 fn renamed(json: &TokenizerJson, ranks: usize) -> Result<Vec<(u32, String)>, Finding> {
     let first = u32::try_from(ranks).unwrap_or(u32::MAX);
-    let count = slots(u64::from(first));
-    let namings = Naming::ALL.map(Naming::names);
+    let of_llama4 = pattern(&json.pre_tokenizer) == Some(LLAMA4_PATTERN);
+    let count = if of_llama4 { SLOTS_LLAMA4 } else { slots(u64::from(first)) };
+    let mut namings = Naming::ALL.map(Naming::names).to_vec();
+    namings.push(names::llama4());
+    // Llama 3.2 Vision's code gives an image an id behind the slots.
+    let json_image = names::vision().pop();
+    let is_image =
+        |added: &Added| Some(&added.content) == json_image.as_ref() && added.id.checked_sub(first) == Some(count);
     let mut renamed = Vec::new();
-    for added in &json.added {
+    for added in json.added.iter().filter(|added| !is_image(added)) {
         let slot = added.id.checked_sub(first).filter(|slot| *slot < count);
         let Some(slot) = slot.and_then(|slot| usize::try_from(slot).ok()) else {
             let message =

@@ -181,12 +181,20 @@ fn cut_by(
 /// # Errors
 /// [`Id::TokenizerInvalid`] if there are more tokens than ids.
 pub fn from_ranks(ranks: &Ranks, specials: &[String], form: MergeForm) -> Result<Vec<u8>, Finding> {
+    from_ranks_cut(ranks, specials, LLAMA3_PATTERN, form)
+}
+
+/// The same for text that another expression cuts into words.
+///
+/// # Errors
+/// As there.
+pub fn from_ranks_cut(ranks: &Ranks, specials: &[String], pattern: &str, form: MergeForm) -> Result<Vec<u8>, Finding> {
     let (text, ends, pairs) = spelt(ranks);
     let tokens: Vec<&str> = parts(&text, &ends).collect();
     let first = u32::try_from(ranks.len()).map_err(|_| Finding::new(Id::TokenizerInvalid, "too many tokens"))?;
     let added: Vec<Added> = (first..).zip(specials).map(|(id, name)| Added::special(id, name)).collect();
     let bos = added.first().cloned();
-    cut_by(LLAMA3_PATTERN, added, bos.as_ref(), &tokens, pairs, form)
+    cut_by(pattern, added, bos.as_ref(), &tokens, pairs, form)
 }
 
 /// `tokenizer.json` of a `tekken.json`: its special tokens stand before the others, and `<s>` begins every text. What

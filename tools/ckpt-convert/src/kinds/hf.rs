@@ -45,8 +45,7 @@ pub(super) fn draft(job: &Job<'_>) -> Result<Draft> {
         carry::texts(job.checkpoint, "Hugging Face's form", &mut draft);
         carry::derived(&table, &mut draft);
     } else if table.arch.is_some() {
-        let facts = small::facts(job, &table, tied, &mut draft)?;
-        small::hf(job, &facts, &mut draft)?;
+        small::described(job, &table, tied, &mut draft)?;
         carry::texts(job.checkpoint, "Hugging Face's form", &mut draft);
         carry::derived(&table, &mut draft);
     } else {

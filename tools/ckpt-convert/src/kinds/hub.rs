@@ -27,8 +27,7 @@ pub(super) fn draft(job: &Job<'_>) -> Result<Draft> {
     }
     let mut draft = Draft::default();
     let (table, tied) = job.table()?;
-    let facts = small::facts(job, &table, tied, &mut draft)?;
-    small::hf(job, &facts, &mut draft)?;
+    small::described(job, &table, tied, &mut draft)?;
     let folder = checkpoint.weights.to_string_lossy().into_owned();
     for entry in &checkpoint.files {
         let Some(own) = entry.name.strip_prefix(&folder).filter(|own| !own.contains('/')) else { continue };

@@ -9,7 +9,7 @@ use ckpt::canonical;
 use ckpt::facts::recipe::RotaryOrder;
 use ckpt::facts::{Finding, Id, Op, Recipe, Tensor};
 
-use super::{Job, small};
+use super::{Job, own, seeing, small};
 use crate::carry;
 use crate::draft::{Draft, Form, Weights};
 use crate::options::refuse;
@@ -32,6 +32,9 @@ const SHIPPED: &[(u64, u64, u64)] = &[
 /// # Errors
 /// What Meta's format cannot hold, by name; those of reading.
 pub(super) fn draft(job: &Job<'_>) -> Result<Draft> {
+    if job.checkpoint.family.as_ref().is_some_and(|family| seeing::is_known(family.arch)) {
+        return own::draft(job, job.table()?.0);
+    }
     small::holds(job)?;
     let (mut table, tied) = job.table()?;
     let Some(arch) = table.arch else {

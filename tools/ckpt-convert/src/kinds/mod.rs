@@ -8,6 +8,8 @@ mod hf;
 mod hub;
 mod meta;
 mod mistral;
+mod own;
+mod seeing;
 mod small;
 mod tokenizer;
 

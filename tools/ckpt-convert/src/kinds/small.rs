@@ -16,10 +16,22 @@ use ckpt::tokenizers::json::{self, MergeForm};
 use ckpt::tokenizers::{Ggml, Tokenizer, TokenizerJson};
 use serde_json::Value;
 
-use super::{Job, gguf, hf::main_dtype, tokenizer};
+use super::{Job, gguf, hf::main_dtype, seeing, tokenizer};
 use crate::draft::{Content, Draft};
 use crate::metadata::{self, Release, Tokens};
 use crate::options::refuse;
+
+/// Makes the small files of Hugging Face's form for a model that is not in it.
+///
+/// # Errors
+/// What cannot be worked out, with what would help; those of reading.
+pub(super) fn described(job: &Job<'_>, table: &Table, tied: bool, draft: &mut Draft) -> Result<()> {
+    if table.arch.is_some_and(seeing::is_known) {
+        return seeing::hf(job, table, draft);
+    }
+    let facts = facts(job, table, tied, draft)?;
+    hf(job, &facts, draft)
+}
 
 /// Works out the facts of a Llama model and notes in the draft how.
 ///
@@ -387,12 +399,21 @@ pub(super) fn meta(job: &Job<'_>, facts: &ModelFacts, ranks: u64, draft: &mut Dr
             draft.lost.extend(metadata::losses(&facts));
         }
     }
+    tokenizer_of_meta(job, facts.generation.has_tiktoken(), draft)
+}
+
+/// The `tokenizer.model` of Meta's form: the source's own, or made of what it has instead.
+///
+/// # Errors
+/// A tokenizer that cannot be read.
+pub(super) fn tokenizer_of_meta(job: &Job<'_>, tiktoken: bool, draft: &mut Draft) -> Result<()> {
+    let checkpoint = job.checkpoint;
     if let Some(inside) = tokenizer::ggml(checkpoint)? {
-        from_inside(&inside, facts, draft);
+        from_inside(&inside, tiktoken, draft);
     } else if let Some(found) = tokenizer::model(checkpoint)? {
         draft.files.insert("tokenizer.model".to_owned(), Content::Copied(found.path));
     } else if let Some(found) = tokenizer::json(checkpoint)? {
-        rebuilt(&found, facts, draft);
+        rebuilt(&found, tiktoken, draft);
     }
     Ok(())
 }
@@ -421,9 +442,9 @@ pub(super) fn holds(job: &Job<'_>) -> Result<()> {
 
 /// A `tokenizer.model` made of a `tokenizer.json`: Meta's own bytes for tiktoken, an equal model for SentencePiece.
 /// One that Meta's forms cannot express goes along as it is.
-fn rebuilt(found: &tokenizer::Found, facts: &ModelFacts, draft: &mut Draft) {
+fn rebuilt(found: &tokenizer::Found, tiktoken: bool, draft: &mut Draft) {
     let Tokenizer::Json(tokenizer) = &found.tokenizer else { return };
-    let made = if facts.generation.has_tiktoken() {
+    let made = if tiktoken {
         ranks(tokenizer, draft)
     } else {
         json::to_sentencepiece(tokenizer).map(|model| {
@@ -460,9 +481,9 @@ fn ranks(tokenizer: &TokenizerJson, draft: &mut Draft) -> Result<Vec<u8>, Findin
 
 /// A `tokenizer.model` made of the vocabulary inside a GGUF file. One that Meta's forms cannot express becomes a
 /// `tokenizer.json`, if it can be that.
-fn from_inside(inside: &Ggml, facts: &ModelFacts, draft: &mut Draft) {
+fn from_inside(inside: &Ggml, tiktoken: bool, draft: &mut Draft) {
     let text = inside.to_json(MergeForm::Strings);
-    let made = if facts.generation.has_tiktoken() {
+    let made = if tiktoken {
         let json = text.clone().and_then(|text| ckpt::tokenizers::read(&text));
         json.and_then(|json| match &json {
             Tokenizer::Json(json) => ranks(json, draft),

@@ -5,11 +5,14 @@ mod checklist;
 mod config;
 mod families;
 mod gguf;
+pub(crate) mod llama4;
 pub(crate) mod mistral;
+pub(crate) mod mllama;
 mod params;
 mod refusals;
 mod releases;
 mod rope;
+mod seen;
 mod templates;
 mod tokenizer;
 
@@ -22,7 +25,8 @@ pub(crate) use params::{losses, params};
 pub(crate) use refusals::meta_refusals;
 pub(crate) use releases::{Release, find as find_release};
 pub(crate) use rope::{quotient, shortest, strength};
-pub(crate) use templates::chat_template;
+pub(crate) use seen::{Seen, generation_of};
+pub(crate) use templates::{chat_template, seeing as seeing_template};
 pub(crate) use tokenizer::Tokens;
 
 use serde_json::Value;

@@ -11,6 +11,16 @@ const LLAMA31: &str = include_str!("templates/llama-3.1.jinja");
 /// As `chat_completion` of Meta's llama and codellama repositories.
 const LLAMA2: &str = include_str!("templates/llama-2.jinja");
 
+/// As `ChatFormat` of the `llama_models` package for models that see: a picture's place among the text.
+const LLAMA32_VISION: &str = include_str!("templates/llama-3.2-vision.jinja");
+/// As `ChatFormat` of its `llama4` part, for text.
+const LLAMA4: &str = include_str!("templates/llama-4.jinja");
+
+/// The template of Llama 3.2 Vision, or of Llama 4.
+pub(crate) fn seeing(vision: bool) -> &'static str {
+    if vision { LLAMA32_VISION } else { LLAMA4 }
+}
+
 /// The template of a model, if it is tuned for dialogue and in a form that is known. `path` is that of the
 /// checkpoint: Llama Guard wants another form, and says so in its name only.
 pub(crate) fn chat_template(facts: &ModelFacts, path: &str) -> Option<&'static str> {

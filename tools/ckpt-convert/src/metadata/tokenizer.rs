@@ -83,6 +83,14 @@ impl Tokens {
         }
     }
 
+    /// Those behind a file of ranks under these names: the first begins a text.
+    pub(crate) fn named(ranks: &Ranks, names: &[String], end: &str, pad: &str) -> Tokens {
+        let first = u32::try_from(ranks.len()).unwrap_or(u32::MAX);
+        let added = (first..).zip(names).map(|(id, name)| Added::special(id, name)).collect();
+        let [end, pad] = [end, pad].map(|name| Some(name.to_owned()));
+        Tokens { added, bos: names.first().cloned(), eos: end, unk: None, pad, clean_up: true }
+    }
+
     fn parts(&self) -> [(&'static str, Option<&String>); 4] {
         [
             ("bos_token", self.bos.as_ref()),

@@ -44,12 +44,13 @@ fn table(checkpoint: &Checkpoint, canonical: bool, shown: &dyn Fn(&str) -> bool)
     let tied = canonical && tied::of(checkpoint).head == YesNo::Yes;
     let mut table = BTreeMap::new();
     for tensor in checkpoint.tensors.iter().filter(|tensor| shown(&tensor.name)) {
-        let family = checkpoint.family.as_ref().filter(|_| canonical);
+        // What is cut otherwise there has no name of Hugging Face's by itself.
+        let family = checkpoint.family.as_ref().filter(|family| canonical && family.arch.in_hf().is_none());
         let found = family.and_then(|family| family.arch.find(family.naming, &tensor.name));
         let left_out = match found.map(|found| found.row.need) {
             Some(Need::Derived) => true,
             Some(Need::Head) => tied,
-            Some(Need::Always | Need::Where(_)) => false,
+            Some(Need::Always | Need::Where(_) | Need::With(_)) => false,
             None => canonical && canonical::is_derived(&tensor.name),
         };
         if !left_out {

@@ -61,6 +61,7 @@ pub(super) fn check(case: &Case<'_>, findings: &mut Vec<Finding>) {
     findings.extend(uncalled.iter().filter(|(tensor, _)| new(tensor)).map(|(tensor, found)| {
         let message = match found.row.need {
             Need::Where(key) => format!("the architecture {} has this tensor only where {key} is true", arch.name),
+            Need::With(key) => format!("the architecture {} has this tensor only with {key}", arch.name),
             _ => format!("by the config, layer {} is not one that has this tensor", found.layer),
         };
         case.about(Id::TensorUnexpected, tensor, message)
@@ -90,13 +91,15 @@ fn missing(case: &Case<'_>, arch: &'static Arch, present: Counts, findings: &mut
     let or_present = |said: u64, present: u64| if said == 0 { present } else { said };
     let counts = Counts {
         layers: present.layers,
+        cross: or_present(said.cross, present.cross),
         vision: or_present(said.vision, present.vision),
         global: or_present(said.global, present.global),
         experts: or_present(said.experts, present.experts),
     };
     // Numbers come from names in files: a gap of a million layers is one finding, not millions.
     let vision = counts.vision.saturating_add(counts.global);
-    let parts = [("layers", counts.layers), ("layers of the vision tower", vision), ("experts", counts.experts)];
+    let layers = counts.layers.saturating_add(counts.cross);
+    let parts = [("layers", layers), ("layers of the vision tower", vision), ("experts", counts.experts)];
     let experts = arch.rows.iter().any(Row::per_expert).then(|| counts.layers.saturating_mul(counts.experts));
     if let Some((what, count)) = parts.into_iter().chain(experts.map(|all| ("experts", all))).find(|part| part.1 > held)
     {

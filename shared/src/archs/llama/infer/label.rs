@@ -57,9 +57,10 @@ pub(super) fn instruct(label: &str) -> Option<bool> {
         part.strip_suffix('b')
             .is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
     };
-    let rest = name.strip_suffix("-hf").or_else(|| name.strip_suffix("-python")).unwrap_or(&name);
+    let endings = ["-hf", "-python", "-vision", "-16e", "-128e"];
+    let rest = endings.iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(&name);
     let bare = rest.rsplit('-').next().is_some_and(size);
-    (bare && generation(label).is_some()).then_some(false)
+    (bare && (generation(label).is_some() || name.contains("llama-4"))).then_some(false)
 }
 
 #[cfg(test)]
@@ -87,6 +88,10 @@ mod tests {
             ("Meta-Llama-3-8B", Some(Generation::Llama3), Some(false)),
             ("checkpoint-1000", None, None),
             ("my-model-8b", None, None),
+            ("Llama-3.2-11B-Vision", Some(Generation::Llama32), Some(false)),
+            ("Llama-3.2-11B-Vision-Instruct", Some(Generation::Llama32), Some(true)),
+            ("Llama-4-Scout-17B-16E", None, Some(false)),
+            ("Llama-4-Maverick-17B-128E-Instruct", None, Some(true)),
         ] {
             assert_eq!((generation(name), instruct(name)), (said, tuned), "{name}");
         }

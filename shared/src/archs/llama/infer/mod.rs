@@ -269,6 +269,17 @@ fn ids(
     ))
 }
 
+/// Whether a model of a later family of Meta's is tuned for dialogue, by its name or as was assumed; from what; and what
+/// is doubtful about it.
+///
+/// # Errors
+/// For an assumption that is neither `true` nor `false`.
+pub fn tuned(evidence: &Evidence<'_>) -> Result<(bool, Vec<Inferred>, Vec<Finding>), Finding> {
+    let mut notes = Notes::new(evidence);
+    let tuned = instruct(&mut notes, Generation::Llama32, evidence)?;
+    Ok((tuned, notes.inferred, notes.findings))
+}
+
 /// Whether the model is tuned for dialogue.
 fn instruct(notes: &mut Notes<'_>, generation: Generation, evidence: &Evidence<'_>) -> Result<bool, Finding> {
     let label = label::of(evidence.path);

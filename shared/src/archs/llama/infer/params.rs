@@ -10,8 +10,9 @@ use crate::facts::{Finding, Id, Severity};
 const FILE: &str = "params.json";
 
 /// Keys of `params.json` that only other families have, and what they are.
-const FOREIGN: [(&str, &str); 4] = [
+const FOREIGN: [(&str, &str); 5] = [
     ("moe_args", "a mixture of experts (Llama 4)"),
+    ("vision_args", "a model that sees (Llama 4)"),
     ("vision_chunk_size", "a model that sees (Llama 3.2 Vision)"),
     ("quantization_args", "a quantized model, which has no Hugging Face form"),
     ("moe", "a mixture of experts (Mixtral)"),
