@@ -7,7 +7,7 @@ use ckpt::facts::{Finding, Id, limits};
 use ckpt::tokenizers::{Ggml, Tokenizer};
 use serde_json::{Value, json};
 
-use super::{Job, gguf, hf::main_dtype, small, tokenizer};
+use super::{Job, gguf, hf::main_dtype, seeing, small, tokenizer};
 use crate::draft::Draft;
 use crate::metadata::{self, Family, Ids};
 use crate::options::refuse;
@@ -32,12 +32,12 @@ impl Known {
     }
 }
 
-/// The model, if its family is one of these; Llama's is not.
+/// The model, if its family is one of these; Llama's is not, nor those that see and go to Meta's form.
 ///
 /// # Errors
 /// A refusal for a family of which only the tensors are known; for options that nothing is inferred by.
 pub(super) fn known(job: &Job<'_>, table: &Table) -> Result<Option<Known>> {
-    let Some(arch) = table.arch.filter(|arch| arch.name != "llama") else { return Ok(None) };
+    let Some(arch) = table.arch.filter(|arch| arch.name != "llama" && !seeing::is_known(arch)) else { return Ok(None) };
     let naming = job.checkpoint.family.as_ref().map(|family| family.naming);
     let family = metadata::family(arch).filter(|_| naming != Some(Naming::Meta));
     let (Some(family), Some(told)) = (family, job.checkpoint.params()) else {

@@ -6,7 +6,7 @@ use ckpt::facts::{Dtype, Tensor};
 use ckpt::layouts::Checkpoint;
 use serde_json::Value;
 
-use super::{Job, family, mistral, small};
+use super::{Job, family, mistral, seeing, small};
 use crate::carry;
 use crate::cut::{cut, index};
 use crate::draft::{Draft, Form, Weights};
@@ -45,7 +45,7 @@ pub(super) fn draft(job: &Job<'_>) -> Result<Draft> {
         carry::texts(job.checkpoint, "Hugging Face's form", &mut draft);
         carry::derived(&table, &mut draft);
     } else if table.arch.is_some() {
-        small::described(job, &table, tied, &mut draft)?;
+        seeing::described(job, &table, tied, &mut draft)?;
         carry::texts(job.checkpoint, "Hugging Face's form", &mut draft);
         carry::derived(&table, &mut draft);
     } else {

@@ -6,7 +6,7 @@
 use anyhow::Result;
 use ckpt::archs::Naming;
 
-use super::{Job, small};
+use super::{Job, seeing};
 use crate::draft::{Content, Draft};
 use crate::options::refuse;
 
@@ -27,7 +27,7 @@ pub(super) fn draft(job: &Job<'_>) -> Result<Draft> {
     }
     let mut draft = Draft::default();
     let (table, tied) = job.table()?;
-    small::described(job, &table, tied, &mut draft)?;
+    seeing::described(job, &table, tied, &mut draft)?;
     let folder = checkpoint.weights.to_string_lossy().into_owned();
     for entry in &checkpoint.files {
         let Some(own) = entry.name.strip_prefix(&folder).filter(|own| !own.contains('/')) else { continue };

@@ -28,6 +28,18 @@ pub(super) fn is_known(arch: &Arch) -> bool {
     matches!(arch.name, "mllama" | "llama4" | "llama4_text")
 }
 
+/// Makes the small files of Hugging Face's form for a model that is not in it.
+///
+/// # Errors
+/// What cannot be worked out, with what would help; those of reading.
+pub(super) fn described(job: &Job<'_>, table: &Table, tied: bool, draft: &mut Draft) -> Result<()> {
+    if table.arch.is_some_and(is_known) {
+        return hf(job, table, draft);
+    }
+    let facts = small::facts(job, table, tied, draft)?;
+    small::hf(job, &facts, draft)
+}
+
 /// Makes config, generation config, preprocessor config and the tokenizer's files.
 ///
 /// # Errors

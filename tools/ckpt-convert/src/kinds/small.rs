@@ -16,22 +16,10 @@ use ckpt::tokenizers::json::{self, MergeForm};
 use ckpt::tokenizers::{Ggml, Tokenizer, TokenizerJson};
 use serde_json::Value;
 
-use super::{Job, gguf, hf::main_dtype, seeing, tokenizer};
+use super::{Job, gguf, hf::main_dtype, tokenizer};
 use crate::draft::{Content, Draft};
 use crate::metadata::{self, Release, Tokens};
 use crate::options::refuse;
-
-/// Makes the small files of Hugging Face's form for a model that is not in it.
-///
-/// # Errors
-/// What cannot be worked out, with what would help; those of reading.
-pub(super) fn described(job: &Job<'_>, table: &Table, tied: bool, draft: &mut Draft) -> Result<()> {
-    if table.arch.is_some_and(seeing::is_known) {
-        return seeing::hf(job, table, draft);
-    }
-    let facts = facts(job, table, tied, draft)?;
-    hf(job, &facts, draft)
-}
 
 /// Works out the facts of a Llama model and notes in the draft how.
 ///
