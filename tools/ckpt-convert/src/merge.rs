@@ -8,7 +8,6 @@ use ckpt::cli::Context;
 use ckpt::facts::{FileId, Finding};
 use ckpt::layouts::{self, Checkpoint};
 
-use crate::kinds::Kind;
 use crate::kinds::adapter::{fits, no_alpha, plain, turned, whole};
 use crate::options::{Options, refuse};
 
@@ -59,8 +58,8 @@ pub(crate) fn merge(options: &Options, base: &mut Checkpoint, path: &Path, conte
         let scale = adapter.scale(module, options.alpha).map_err(|finding| place(finding.into()))?;
         scale.ok_or_else(|| no_alpha().into())
     };
-    // llama.cpp's types are chosen by those of the base.
-    let wide = options.dtype.is_some() && options.kind() != Kind::Gguf;
+    // Whoever names a type has the sums rounded once, to that.
+    let wide = options.dtype.is_some() || options.gguf_type.is_some();
     let how = adapters::How { math: options.merge_math.math(), wide };
     adapters::merged(&adapter, &fit, base, how, &scale).with_context(|| shown.to_string())
 }
