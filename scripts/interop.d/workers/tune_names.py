@@ -3,11 +3,18 @@
 import importlib
 import json
 import sys
+import types
 
 import torch
 
 stack, function, source, out, *given = sys.argv[1:]
-sys.path.append(stack)
+sys.path.insert(0, stack)
+# torchtune imports this at the top for data sets that no table of names touches.
+absent = types.ModuleType("datasets")
+absent.load_dataset = absent.Dataset = None
+distributed = types.ModuleType("datasets.distributed")
+distributed.split_dataset_by_node = None
+sys.modules |= {"datasets": absent, "datasets.distributed": distributed}
 module, name = function.rsplit(".", 1)
 arguments = {key: json.loads(value) for key, _, value in (pair.partition("=") for pair in given)}
 table = getattr(importlib.import_module(module), name)(torch.load(source, weights_only=True), **arguments)
