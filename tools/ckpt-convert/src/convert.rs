@@ -27,7 +27,7 @@ pub(crate) fn run(options: &Options, document: &mut Document, context: &Context)
     }
     let path = document.path();
     let inside = inside::of(&path).filter(|_| context.from.is_none());
-    let (checkpoint, outside) = match inside {
+    let (mut checkpoint, outside) = match inside {
         None => open(options, &path, context)?,
         // The folder of DeepSpeed's steps says which of them is the newest.
         Some(inside) if matches!(inside.kind, Several::Run(_)) => open(options, &path, context).or_else(|error| {
@@ -64,6 +64,8 @@ pub(crate) fn run(options: &Options, document: &mut Document, context: &Context)
     } else {
         Vec::new()
     };
+    // Nobody asks for the source's table any more, and that of a large model takes as much room as its plan.
+    checkpoint.tensors = Vec::new();
     let plan = options.dry_run.then(|| draft.plan(&checkpoint.pool, options.link));
     draft.inferred.sort_by(|a, b| a.key.cmp(&b.key));
     draft.lost.sort();

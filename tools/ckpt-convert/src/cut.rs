@@ -1,7 +1,7 @@
 //! Cuts a model into weight files of a bounded size, and makes the index over them.
 
 use ckpt::facts::Tensor;
-use serde_json::{Map, Value, json};
+use serde::{Serialize, Serializer};
 
 use crate::draft::{Form, Weights};
 
@@ -37,6 +37,23 @@ pub(crate) fn cut(tensors: Vec<Tensor>, limit: u64, stem: &str, ending: &str, fo
         .collect()
 }
 
+/// The index as it stands in its file; it borrows the names, of which a large model has hundreds of thousands.
+#[derive(Serialize)]
+struct Index<'a> {
+    metadata: Metadata,
+    #[serde(serialize_with = "as_map")]
+    weight_map: Vec<(&'a str, &'a str)>,
+}
+
+#[derive(Serialize)]
+struct Metadata {
+    total_size: u64,
+}
+
+fn as_map<S: Serializer>(rows: &[(&str, &str)], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_map(rows.iter().copied())
+}
+
 /// The index over several files: pretty JSON, names sorted, with the sum of the tensors' bytes. `None` for one file.
 pub(crate) fn index(files: &[Weights]) -> Option<Vec<u8>> {
     if files.len() < 2 {
@@ -48,8 +65,7 @@ pub(crate) fn index(files: &[Weights]) -> Option<Vec<u8>> {
         .collect();
     rows.sort_unstable();
     let total: u64 = files.iter().flat_map(|file| &file.tensors).map(|tensor| tensor.recipe.len_bytes()).sum();
-    let map: Map<String, Value> = rows.into_iter().map(|(name, file)| (name.to_owned(), file.into())).collect();
-    let index = json!({"metadata": {"total_size": total}, "weight_map": map});
+    let index = Index { metadata: Metadata { total_size: total }, weight_map: rows };
     let mut text = serde_json::to_vec_pretty(&index).unwrap_or_default();
     text.push(b'\n');
     Some(text)
