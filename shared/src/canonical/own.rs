@@ -243,7 +243,7 @@ impl Own<'_> {
                 let share = rows.checked_mul(*weight).and_then(|all| all.checked_div(sum));
                 let exact = share.filter(|share| share.checked_mul(sum) == rows.checked_mul(*weight));
                 let share = exact.ok_or_else(|| unfit(&format!("rows in proportion to {weights:?}"), &part.shape))?;
-                made.push(slice(&part, 0, start, share));
+                made.push(part.slice(0, start, share));
                 start = start.saturating_add(share);
             }
         }
@@ -260,18 +260,6 @@ fn shares_name(row: &Row, piece: &Piece, arch: &Arch) -> bool {
 fn unfit(wanted: &str, shape: &[u64]) -> Finding {
     Finding::new(Id::ShardMismatch, "the tensor has another shape than its name says")
         .needed(wanted, format!("{shape:?}"))
-}
-
-/// `size` steps of a dimension from `first` on.
-pub fn slice(of: &Recipe, axis: usize, first: u64, size: u64) -> Recipe {
-    if first == 0 && of.shape.get(axis) == Some(&size) {
-        return of.clone();
-    }
-    let (mut start, mut shape) = (vec![0; of.shape.len()], of.shape.clone());
-    if let (Some(start), Some(extent)) = (start.get_mut(axis), shape.get_mut(axis)) {
-        (*start, *extent) = (first, size);
-    }
-    Recipe { dtype: of.dtype, shape, op: Op::Slice { of: Arc::new(of.clone()), start } }
 }
 
 /// The same elements in another shape.
@@ -337,7 +325,7 @@ fn kernels(of: Recipe) -> Result<Recipe, Finding> {
 
 /// The first element of a vector.
 fn first(of: Recipe) -> Recipe {
-    if of.shape.is_empty() { reshaped(of, vec![1]) } else { slice(&of, 0, 0, 1) }
+    if of.shape.is_empty() { reshaped(of, vec![1]) } else { of.slice(0, 0, 1) }
 }
 
 /// The zeros that fill up a row.
@@ -368,7 +356,7 @@ pub fn by_ratio(of: &Recipe) -> Result<Recipe, Finding> {
     let mut parts = vec![Tile { at: vec![0, 0], part: Arc::new(zeros(of.dtype, vec![1, whole])) }];
     for (number, (height, across)) in (1u64..).zip(shapes) {
         for row in 0..height {
-            let line = slice(&slice(of, 0, row, 1), 1, 0, across);
+            let line = of.slice(0, row, 1).slice(1, 0, across);
             let size = across.saturating_mul(tile);
             let at = vec![number, row.saturating_mul(size)];
             parts.push(Tile { at, part: Arc::new(reshaped(line, vec![1, size])) });

@@ -154,6 +154,18 @@ impl Recipe {
         Recipe { dtype: Dtype::F32, shape: self.shape.clone(), op: Op::Dequant(Arc::new(self)) }
     }
 
+    /// `size` steps of a dimension (counted from 0) from `first` on; all of it is the value itself.
+    pub fn slice(&self, axis: usize, first: u64, size: u64) -> Recipe {
+        if first == 0 && self.shape.get(axis) == Some(&size) {
+            return self.clone();
+        }
+        let (mut start, mut shape) = (vec![0; self.shape.len()], self.shape.clone());
+        if let (Some(start), Some(extent)) = (start.get_mut(axis), shape.get_mut(axis)) {
+            (*start, *extent) = (first, size);
+        }
+        Recipe { dtype: self.dtype, shape, op: Op::Slice { of: Arc::new(self.clone()), start } }
+    }
+
     /// Number of elements; saturates, which no value accepted by a reader can reach.
     pub fn elements(&self) -> u64 {
         elements(&self.shape).unwrap_or(u64::MAX)

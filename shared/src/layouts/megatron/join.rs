@@ -195,12 +195,8 @@ fn whole(
 
 /// The first or the second half of the rows.
 fn half_of(part: &Recipe, half: u64) -> Recipe {
-    let (mut shape, mut start) = (part.shape.clone(), vec![0; part.shape.len()]);
-    if let (Some(rows), Some(start)) = (shape.first_mut(), start.first_mut()) {
-        *rows /= 2;
-        *start = half.saturating_mul(*rows);
-    }
-    Recipe { dtype: part.dtype, shape, op: Op::Slice { of: Arc::new(part.clone()), start } }
+    let rows = part.shape.first().map_or(0, |rows| rows / 2);
+    part.slice(0, half.saturating_mul(rows), rows)
 }
 
 #[cfg(test)]

@@ -1,7 +1,5 @@
 //! `--to meta`: one `consolidated.NN.pth` a rank, `params.json`, `tokenizer.model`, `checklist.chk`.
 
-use std::sync::Arc;
-
 use anyhow::{Result, bail};
 use ckpt::archs::llama::ModelFacts;
 use ckpt::archs::{Arch, Change, Counts, Naming, Size, Split};
@@ -145,7 +143,7 @@ impl Ranks<'_> {
             let message = format!("{} of {:?} cannot be divided among {count} ranks", tensor.name, inner.shape);
             return refuse(message, "choose another number with --mp");
         }
-        let part = slice(inner, axis, number.saturating_mul(share), share);
+        let part = inner.slice(axis, number.saturating_mul(share), share);
         let same = cancelled || change == Change::Same;
         Ok(if same { part } else { canonical::rotary(part, self.facts.head_dim, RotaryOrder::Interleaved) })
     }
@@ -159,16 +157,4 @@ impl Ranks<'_> {
         }
         Ok(())
     }
-}
-
-/// `size` steps of a dimension from `first` on.
-fn slice(of: &Recipe, axis: usize, first: u64, size: u64) -> Recipe {
-    if first == 0 && of.shape.get(axis) == Some(&size) {
-        return of.clone();
-    }
-    let (mut start, mut shape) = (vec![0; of.shape.len()], of.shape.clone());
-    if let (Some(start), Some(extent)) = (start.get_mut(axis), shape.get_mut(axis)) {
-        (*start, *extent) = (first, size);
-    }
-    Recipe { dtype: of.dtype, shape, op: Op::Slice { of: Arc::new(of.clone()), start } }
 }

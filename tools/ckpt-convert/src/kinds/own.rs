@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use anyhow::{Result, bail};
 use ckpt::archs::{ARCHS, Arch, Change, Counts, Match, Naming, Need, On, Row, Size, Sizes, Split};
-use ckpt::canonical::own::{Merged, beside, by_ratio, ratios, reshaped, slice, transposed, zeros};
+use ckpt::canonical::own::{Merged, beside, by_ratio, ratios, reshaped, transposed, zeros};
 use ckpt::canonical::{self, Table};
 use ckpt::cli::Refusal;
 use ckpt::facts::recipe::{RotaryOrder, Tile};
@@ -233,14 +233,14 @@ impl Own<'_> {
             Some(axis) => share(recipe, axis, rank, self.ranks).ok_or_else(|| unfit(name, &recipe.shape, self.ranks)),
         };
         Ok(match row.change {
-            Change::Same if self.siblings(row) => share(&slice(first, 0, 0, self.vocab), axis)?,
+            Change::Same if self.siblings(row) => share(&first.slice(0, 0, self.vocab), axis)?,
             Change::Same | Change::First | Change::LessOne if row.shape.first() != Some(&Size::KvHeads) => {
                 share(first, axis)?
             }
             Change::Same | Change::First | Change::LessOne => self.keys(first, name, rank)?,
             Change::Below => {
                 let rows = first.shape.first().copied().unwrap_or(0).saturating_sub(self.vocab);
-                share(&slice(first, 0, self.vocab, rows), axis)?
+                share(&first.slice(0, self.vocab, rows), axis)?
             }
             Change::RotaryQuery => {
                 let part = share(first, axis)?;
@@ -319,7 +319,7 @@ impl Own<'_> {
 fn share(of: &Recipe, axis: usize, number: u64, count: u64) -> Option<Recipe> {
     let size = *of.shape.get(axis)?;
     let part = size.checked_div(count).filter(|part| part.checked_mul(count) == Some(size))?;
-    Some(slice(of, axis, number.checked_mul(part)?, part))
+    Some(of.slice(axis, number.checked_mul(part)?, part))
 }
 
 /// The square of tiles of the rows of an image's shapes: each tile from the smallest shape that has it, zeros where no
@@ -343,7 +343,7 @@ fn squared(of: &Recipe, sizes: &Sizes<'_>) -> Result<Recipe> {
             let part = match (1u64..).zip(&shapes).find(|(_, shape)| **shape == wanted) {
                 Some((number, _)) => {
                     let place = down.saturating_mul(wanted.1).saturating_add(across);
-                    let line = slice(&slice(of, 0, number, 1), 1, place.saturating_mul(tile), tile);
+                    let line = of.slice(0, number, 1).slice(1, place.saturating_mul(tile), tile);
                     reshaped(line, shape.to_vec())
                 }
                 None => zeros(of.dtype, shape.to_vec()),

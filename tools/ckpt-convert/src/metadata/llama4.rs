@@ -189,7 +189,7 @@ pub(crate) fn preprocessor(seen: &Seen<'_>) -> Result<Vec<u8>, String> {
 /// # Errors
 /// What Meta's code has another number for, or none at all.
 pub(crate) fn params(config: &Value) -> Result<Vec<u8>, String> {
-    let of = |key: &str| settled(config, key, &DEFAULTS);
+    let of = |key: &str| settled(config, key, "llama4_text");
     let said = |key: &str| ckpt::archs::setting(config, key);
     if said("hidden_act").is_some_and(|act| act != "silu") {
         return Err("hidden_act: Meta's code uses silu".to_owned());
@@ -250,7 +250,7 @@ fn rounding(dim: u64, dense: u64, expert: u64) -> Result<(u64, f64), String> {
 
 /// `moe_args`, and the factor from which Meta's code makes an expert's width: that of the releases if it does.
 fn of_experts(config: &Value, dim: u64, experts: u64, factors: (u64, f64)) -> Result<(f64, Value), String> {
-    let wanted = settled(config, "intermediate_size", &DEFAULTS)?;
+    let wanted = settled(config, "intermediate_size", "llama4_text")?;
     let number = |key: &str, default: u64| ckpt::archs::setting(config, key).and_then(Value::as_u64).unwrap_or(default);
     let moe = |halved: bool| {
         json!({
@@ -335,15 +335,3 @@ fn vision_args(vision: &Value) -> Result<Value, String> {
         "pixel_shuffle_ratio": vision.get("pixel_shuffle_ratio").and_then(Value::as_f64).unwrap_or(0.5),
     }))
 }
-
-/// `Llama4TextConfig`'s own numbers.
-const DEFAULTS: [(&str, u64); 8] = [
-    ("vocab_size", 202_048),
-    ("hidden_size", 5120),
-    ("intermediate_size", 8192),
-    ("intermediate_size_mlp", 16_384),
-    ("num_hidden_layers", 48),
-    ("num_attention_heads", 40),
-    ("num_key_value_heads", 8),
-    ("head_dim", 128),
-];

@@ -124,7 +124,7 @@ pub(crate) fn preprocessor(params: &Value) -> Result<Vec<u8>, String> {
 /// # Errors
 /// What Meta's code has another number for, or none at all.
 pub(crate) fn params(config: &Value) -> Result<Vec<u8>, String> {
-    let of = |key: &str| settled(config, key, &DEFAULTS);
+    let of = |key: &str| settled(config, key, "mllama");
     let vision = config.get("vision_config").cloned().unwrap_or_default();
     let of_vision = |key: &str, default: u64| vision.get(key).and_then(Value::as_u64).unwrap_or(default);
     let silu = ckpt::archs::setting(config, "hidden_act").is_none_or(|act| act == "silu");
@@ -179,13 +179,3 @@ pub(crate) fn losses(config: &Value) -> Option<String> {
     (!others.is_empty())
         .then(|| format!("{what} of the vision tower: Meta's code has the release's numbers and no key for others"))
 }
-
-/// `MllamaTextConfig`'s own numbers.
-const DEFAULTS: [(&str, u64); 6] = [
-    ("vocab_size", 128_256),
-    ("hidden_size", 4096),
-    ("num_hidden_layers", 40),
-    ("num_attention_heads", 32),
-    ("num_key_value_heads", 8),
-    ("intermediate_size", 14_336),
-];

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use ckpt::archs::Arch;
 use ckpt::archs::llama::{RopeScaling, ffn};
 use ckpt::canonical::Table;
 use ckpt::facts::Dtype;
@@ -127,9 +128,10 @@ pub(crate) fn by_rotary(scaling: &RopeScaling) -> Value {
 ///
 /// # Errors
 /// If there is neither.
-pub(crate) fn settled(config: &Value, key: &str, defaults: &[(&str, u64)]) -> Result<u64, String> {
+pub(crate) fn settled(config: &Value, key: &str, model_type: &str) -> Result<u64, String> {
     let said = ckpt::archs::setting(config, key).and_then(Value::as_u64);
-    let default = || defaults.iter().find(|row| row.0 == key).map(|row| row.1);
+    let defaults = || Arch::of_model_type(model_type).map_or(&[][..], |arch| arch.defaults);
+    let default = || defaults().iter().find(|row| row.0 == key).map(|row| row.1);
     said.or_else(default).filter(|&number| number > 0).ok_or_else(|| format!("config.json says no {key}"))
 }
 

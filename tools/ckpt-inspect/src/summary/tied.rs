@@ -1,10 +1,8 @@
 //! Whether the output head is the embedding, as far as headers and a few bytes tell.
 
-use std::sync::Arc;
-
 use ckpt::archs::Naming;
 use ckpt::document::{Tied, YesNo};
-use ckpt::facts::{Op, Progress, Recipe, Tensor};
+use ckpt::facts::{Progress, Recipe, Tensor};
 use ckpt::layouts::{Checkpoint, Layout, names};
 use ckpt::plan::compare::first_difference;
 use ckpt::plan::read::Reader;
@@ -112,9 +110,5 @@ fn edge(recipe: &Recipe, last: bool) -> Option<Recipe> {
     let rows = recipe.shape.first().copied().filter(|rows| *rows > 0)?;
     let row = recipe.len_bytes().checked_div(rows).filter(|bytes| *bytes > 0)?;
     let taken = SAMPLE.div_ceil(row).min(rows);
-    let mut shape = recipe.shape.clone();
-    let mut start = vec![0; shape.len()];
-    *shape.first_mut()? = taken;
-    *start.first_mut()? = if last { rows.saturating_sub(taken) } else { 0 };
-    Some(Recipe { dtype: recipe.dtype, shape, op: Op::Slice { of: Arc::new(recipe.clone()), start } })
+    Some(recipe.slice(0, if last { rows.saturating_sub(taken) } else { 0 }, taken))
 }
