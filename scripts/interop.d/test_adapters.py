@@ -157,6 +157,47 @@ def test_a_merge_is_the_same_into_any_layout(bases, adapters, tmp_path, ranks):
         support.same(torch.load(home / "one.pth", weights_only=True), plain)
 
 
+@pytest.mark.parametrize("family, other", [("hf-tiny", "meta"), ("hf-tiny", "gguf"), ("families/gemma3_text", "gguf")])
+def test_what_is_brought_whole_is_the_same_into_any_form(fixtures, tmp_path, family, other):
+    """Rows in another order, norms with one added: what replaces a tensor of the base takes the form of that tensor."""
+    base = fixtures / family
+    home = tmp_path / "adapter"
+    home.mkdir()
+    torch.manual_seed(2)
+    names = ["model.layers.0.self_attn.q_proj.weight", "model.layers.1.self_attn.k_proj.weight", "model.norm.weight"]
+    weights = support.load_hf(base)
+    brought = {f"base_model.model.{name}": torch.randn_like(weights[name]) for name in names}
+    mlp = weights["model.layers.0.mlp.down_proj.weight"]
+    for part, shape in (("A", (2, mlp.shape[1])), ("B", (mlp.shape[0], 2))):
+        brought[f"base_model.model.model.layers.0.mlp.down_proj.lora_{part}.weight"] = torch.randn(shape) * 0.1
+    safetensors.torch.save_file(brought, home / "adapter_model.safetensors", metadata={"format": "pt"})
+    config = {"peft_type": "LORA", "r": 2, "lora_alpha": 2, "target_modules": ["down_proj"], "modules_to_save": ["q_proj", "k_proj", "norm"]}
+    (home / "adapter_config.json").write_text(json.dumps(config))
+    support.convert(base, "hf", tmp_path / "plain", "--merge-adapter", home, "--dtype", "F32")
+    into = tmp_path / ("other.gguf" if other == "gguf" else "other")
+    support.convert(base, other, into, *(["--gguf-type", "f32"] if other == "gguf" else []))
+    support.convert(into, "hf", tmp_path / "back", "--merge-adapter", home, "--dtype", "F32")
+    ours, theirs = support.load_hf(tmp_path / "back"), support.load_hf(tmp_path / "plain")
+    for name in theirs:
+        # A norm that GGUF holds with one added loses the last bits of small factors.
+        assert torch.allclose(ours[name], theirs[name], rtol=0, atol=2**-23 if "norm" in name else 0), name
+    assert torch.equal(theirs[names[0]], brought[f"base_model.model.{names[0]}"].float())
+
+
+def test_a_base_in_metas_own_form_is_refused(fixtures, tmp_path):
+    """Its layers are counted otherwise: the same number is another layer's."""
+    support.convert(fixtures / "families" / "mllama", "meta", tmp_path / "meta")
+    home = tmp_path / "adapter"
+    home.mkdir()
+    name = "base_model.model.language_model.model.layers.0.mlp.down_proj"
+    pair = {f"{name}.lora_A.weight": torch.zeros(2, 12), f"{name}.lora_B.weight": torch.zeros(8, 2)}
+    safetensors.torch.save_file(pair, home / "adapter_model.safetensors", metadata={"format": "pt"})
+    (home / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 2, "lora_alpha": 2}))
+    said = support.run("convert", tmp_path / "meta", "--to", "hf", "--out", tmp_path / "out", "--merge-adapter", home, expect=2)
+    assert said.document["error"]["id"] == "unsupported" and "--to hf" in said.document["error"]["help"]
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.fixture(params=["lora", "dora"])
 def tune(request, bases, tmp_path):
     """A base and an adapter under torchtune's names and in its order, and what torchtune makes of them."""

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{Adapter, Module, names, order};
-use crate::archs::{Change, Match, Naming};
-use crate::canonical::rotary;
+use crate::archs::{Change, Naming};
+use crate::canonical::own::transposed;
+use crate::canonical::{interleaved, plus, rotary};
 use crate::facts::lowrank::{Factor, LowRank, MergeMath};
 use crate::facts::{Dtype, FileId, Finding, Id, Math, Op, Recipe, Tensor, check};
 use crate::layouts::Checkpoint;
@@ -19,8 +20,8 @@ pub struct Site<'a> {
     pub place: usize,
     /// The weight is stored inputs by outputs, or is an embedding: the pair makes its transpose.
     turned: bool,
-    /// The base's rows lie in Meta's order.
-    interleaved: bool,
+    /// What the base's values underwent since they were under Hugging Face's names.
+    change: Change,
 }
 
 /// How an adapter fits a base model.
@@ -28,8 +29,8 @@ pub struct Site<'a> {
 pub struct Fit<'a> {
     /// Where its pairs go.
     pub sites: Vec<Site<'a>>,
-    /// Tensors of the base that it replaces, by their places.
-    pub whole: Vec<(usize, &'a Tensor)>,
+    /// Tensors of the base that it replaces: their places, what the base's values underwent, and the new ones.
+    pub whole: Vec<(usize, Change, &'a Tensor)>,
     /// What does not fit.
     pub findings: Vec<Finding>,
 }
@@ -37,6 +38,12 @@ pub struct Fit<'a> {
 /// Finds the matrix of the base for everything in an adapter.
 pub fn fit<'a>(adapter: &'a Adapter<'a>, base: &Checkpoint) -> Fit<'a> {
     let mut fit = Fit::default();
+    if base.family.as_ref().is_some_and(|family| family.arch.in_hf().is_some()) {
+        let message = "the base stands in Meta's own form, whose layers and tensors are counted and cut otherwise";
+        let finding = Finding::new(Id::Unsupported, message).needed("a base under Hugging Face's names", "Meta's own");
+        fit.findings.push(finding.fix("ckpt-convert BASE --to hf --out BASE-hf, and take that as the base"));
+        return fit;
+    }
     let held = held(base);
     let cure = match adapter.base() {
         Some(name) => format!("take the base that it was trained on: {name}"),
@@ -52,22 +59,25 @@ pub fn fit<'a>(adapter: &'a Adapter<'a>, base: &Checkpoint) -> Fit<'a> {
     };
     for module in &adapter.modules {
         let some = module.a.or(module.b).or(module.magnitude);
-        let Some(&(place, interleaved)) = held.get(&table_name(base, &format!("{}.weight", module.name))) else {
+        let Some(&(place, change)) = held.get(&table_name(base, &format!("{}.weight", module.name))) else {
             fit.findings.push(lacks(&module.name, some.as_ref()));
             continue;
         };
         // Only models that are not among the families keep weights inputs by outputs; of others PEFT forgets the setting.
         let turned = module.embedding || (adapter.flag("fan_in_fan_out") && base.family.is_none());
-        let site = Site { module, place, turned, interleaved };
+        let site = Site { module, place, turned, change };
         match base.tensors.get(place).and_then(|tensor| site.misfit(tensor)) {
             Some(finding) => fit.findings.push(finding),
             None => fit.sites.push(site),
         }
     }
     for (name, tensor) in &adapter.whole {
-        match held.get(&table_name(base, name)).and_then(|&(place, _)| Some((place, base.tensors.get(place)?))) {
-            Some((place, own)) if own.recipe.shape == tensor.recipe.shape => fit.whole.push((place, tensor)),
-            Some((_, own)) => {
+        let place = held.get(&table_name(base, name));
+        match place.and_then(|&(place, change)| Some((place, change, base.tensors.get(place)?))) {
+            Some((place, change, own)) if own.recipe.shape == tensor.recipe.shape => {
+                fit.whole.push((place, change, tensor));
+            }
+            Some((_, _, own)) => {
                 let message = "the adapter brings this tensor whole, and the base has it in another shape";
                 let finding = Finding::new(Id::AdapterBase, message).tensor(tensor.name.clone());
                 fit.findings.push(finding.needed(shape(&own.recipe), shape(&tensor.recipe)));
@@ -87,21 +97,40 @@ fn table_name(base: &Checkpoint, name: &str) -> String {
     family.map_or_else(|| name.to_owned(), |family| family.arch.table_name(Naming::Hf, name).into_owned())
 }
 
-/// The base's tensors by their names in Hugging Face's scheme: where each is, and whether its rows lie in Meta's order.
-fn held(base: &Checkpoint) -> HashMap<String, (usize, bool)> {
+/// The base's tensors by their names in Hugging Face's scheme: where each is, and what its values underwent.
+fn held(base: &Checkpoint) -> HashMap<String, (usize, Change)> {
     let family = base.family.as_ref().filter(|family| family.naming != Naming::Hf);
     let name = |tensor: &Tensor| {
         let found = family.and_then(|family| family.arch.find(family.naming, &tensor.name));
-        let turned = |found: &Match| matches!(found.row.change, Change::RotaryQuery | Change::RotaryKey);
-        let interleaved = found.as_ref().is_some_and(turned);
+        let change = found.as_ref().map_or(Change::Same, |found| found.row.change);
         let name = found.and_then(|found| found.named(Naming::Hf));
-        (name.unwrap_or_else(|| table_name(base, &tensor.name)), interleaved)
+        (name.unwrap_or_else(|| table_name(base, &tensor.name)), change)
     };
     let pairs = base.tensors.iter().enumerate().map(|(place, tensor)| {
-        let (name, interleaved) = name(tensor);
-        (name, (place, interleaved))
+        let (name, change) = name(tensor);
+        (name, (place, change))
     });
     pairs.collect()
+}
+
+/// The dtype of a base's values that something can be put into, ggml's blocks undone.
+///
+/// # Errors
+/// A finding for values that are packed in another way.
+fn plain_dtype(base: &Tensor) -> Result<Dtype, Finding> {
+    let dtype = base.recipe.clone().dequantized().dtype;
+    if matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::Bf16) {
+        return Ok(dtype);
+    }
+    let message = format!("nothing can be added to {dtype} values; --dequantize them first");
+    Err(Finding::new(Id::Unsupported, message).tensor(base.name.clone()))
+}
+
+/// The size of a head in elements, for `tensor`, whose rows go by it.
+fn size_of_head(head_dim: Option<u64>, tensor: &Tensor) -> Result<u64, Finding> {
+    let message = "nothing tells the size of a head, by which the rows of queries and keys are ordered; \
+                   put the base's config.json or params.json beside its weights";
+    head_dim.ok_or_else(|| Finding::new(Id::AdapterBase, message).tensor(tensor.name.clone()))
 }
 
 fn shape(recipe: &Recipe) -> String {
@@ -145,29 +174,23 @@ impl Site<'_> {
         let (Some(a), Some(b)) = (self.module.a, self.module.b) else {
             return about(Finding::new(Id::AdapterPair, "the adapter has half of a pair for this matrix"));
         };
+        plain_dtype(base)?;
         let own = base.recipe.clone().dequantized();
-        if !matches!(own.dtype, Dtype::F32 | Dtype::F16 | Dtype::Bf16) {
-            let message = format!("nothing can be added to {} values; --dequantize them first", own.dtype);
-            return about(Finding::new(Id::Unsupported, message));
-        }
         let turns = names::is_rotary(&self.module.name);
-        let rows = |recipe: &Recipe| {
-            let Some(order) = order(adapter.interleaved, self.interleaved).filter(|_| turns) else {
-                return Ok(recipe.clone());
-            };
-            let Some(head_dim) = head_dim else {
-                let message = "nothing tells the size of a head, by which the rows of queries and keys are ordered";
-                return Err(Finding::new(Id::AdapterBase, message).tensor(b.name.clone()));
-            };
-            Ok(rotary(recipe.clone(), head_dim, order))
+        let interleaved = matches!(self.change, Change::RotaryQuery | Change::RotaryKey);
+        let rows = |recipe: &Recipe| match order(adapter.interleaved, interleaved).filter(|_| turns) {
+            Some(order) => Ok(rotary(recipe.clone(), size_of_head(head_dim, b)?, order)),
+            None => Ok::<_, Finding>(recipe.clone()),
         };
         let (mut a, mut b) = (a.recipe.clone(), rows(&b.recipe)?);
         let magnitude = self.module.magnitude.map(|magnitude| rows(&magnitude.recipe)).transpose()?;
         if self.turned {
             if magnitude.is_some() {
-                return about(Finding::new(Id::Unsupported, "magnitudes of a transposed matrix"));
+                let message = "DoRA of an embedding, or of a weight that is stored inputs by outputs (fan_in_fan_out), \
+                               is not merged here; PEFT itself can: merge_and_unload()";
+                return about(Finding::new(Id::Unsupported, message));
             }
-            (a, b) = (transposed(b), transposed(a));
+            (a, b) = (transposed(b)?, transposed(a)?);
         }
         let dtype = match math {
             MergeMath::Peft if how.wide => Dtype::F32,
@@ -181,12 +204,6 @@ impl Site<'_> {
         let recipe = Recipe { dtype, shape, op: Op::Math(Math::Merge(low)) };
         Ok(Tensor { name: base_name, recipe, crc32: None })
     }
-}
-
-fn transposed(recipe: Recipe) -> Recipe {
-    let mut shape = recipe.shape.clone();
-    shape.reverse();
-    Recipe { dtype: recipe.dtype, shape, op: Op::Transpose(Arc::new(recipe), 0, 1) }
 }
 
 /// How a merge is computed.
@@ -220,10 +237,15 @@ pub fn merged(
         Err(finding) => Err(finding.tensor(tensor.name)),
     };
     // What is replaced whole may have a pair too: an embedding whose rows the training added to.
-    for (place, tensor) in &fit.whole {
-        let Some(own) = base.tensors.get_mut(*place) else { continue };
-        let (dtype, shape) = (own.recipe.dtype, own.recipe.shape.clone());
-        let recipe = Recipe { dtype, shape, op: Op::Cast(Arc::new(tensor.recipe.clone())) };
+    for &(place, change, tensor) in &fit.whole {
+        let Some(own) = base.tensors.get_mut(place) else { continue };
+        let (dtype, shape, given) = (plain_dtype(own)?, own.recipe.shape.clone(), tensor.recipe.clone());
+        let given = match change {
+            Change::RotaryQuery | Change::RotaryKey => interleaved(given, change, size_of_head(head_dim, tensor)?),
+            Change::LessOne => plus(given, 1.0),
+            _ => given,
+        };
+        let recipe = if given.dtype == dtype { given } else { Recipe { dtype, shape, op: Op::Cast(Arc::new(given)) } };
         *own = checked(Tensor { name: own.name.clone(), recipe, crc32: None })?;
     }
     for site in &fit.sites {

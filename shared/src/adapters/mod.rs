@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::canonical::rotary;
 use crate::facts::recipe::RotaryOrder;
-use crate::facts::{Finding, Id, Recipe, Tensor};
+use crate::facts::{Finding, Id, Recipe, Tensor, limits};
 use crate::layouts::{self, Checkpoint};
 
 pub use merge::{Fit, How, Site, fit, merged};
@@ -85,7 +85,8 @@ pub fn of(checkpoint: &Checkpoint) -> Option<Adapter<'_>> {
     let mut modules: BTreeMap<(u64, String), Module<'_>> = BTreeMap::new();
     let (mut whole, mut unknown) = (Vec::new(), Vec::new());
     for tensor in tensors {
-        let Some((name, part)) = names::place(scheme, &tensor.name) else {
+        let place = names::place(scheme, &tensor.name);
+        let Some((name, part)) = place.filter(|(name, _)| name.matches('.').count() < limits::MODULE_PARTS) else {
             match tensor.name.strip_prefix(names::PREFIX) {
                 // A module that has a pair too is wrapped.
                 Some(own) if !own.contains("lora_") => whole.push((own.replace(".base_layer.", "."), tensor)),
@@ -211,7 +212,13 @@ impl<'a> Adapter<'a> {
             let message = format!("alpha_pattern has the expression {key:?}, and only names of modules are understood");
             return Err(Finding::new(Id::Unsupported, message).in_file(layouts::ADAPTER_CONFIG));
         }
-        let own = self.alphas.get(&module.name).and_then(Value::as_f64);
+        let own = match self.alphas.get(&module.name) {
+            None => None,
+            Some(said) => Some(said.as_f64().ok_or_else(|| {
+                let message = format!("alpha_pattern says {said} of {}, which is no number", module.name);
+                Finding::new(Id::AdapterAlpha, message).in_file(layouts::ADAPTER_CONFIG)
+            })?),
+        };
         let Some(alpha) = own.or(alpha).or_else(|| self.alpha()) else { return Ok(None) };
         // A rank that passed its limit is far below 2^32.
         let rank = module.rank().and_then(|rank| u32::try_from(rank).ok()).map_or(f64::INFINITY, f64::from);

@@ -1,6 +1,8 @@
 //! The same adapter saved twice: torchtune and llama-stack keep their own file beside PEFT's. In PEFT's, torchtune 0.6
 //! leaves the magnitudes of queries and keys in its own order (`tune_to_peft_adapter_weights` turns `lora_B` alone).
 
+use std::collections::HashMap;
+
 use anyhow::Result;
 
 use super::{Adapter, Part, Scheme, names};
@@ -25,10 +27,12 @@ pub fn unturned(adapter: &Adapter<'_>, checkpoint: &Checkpoint, progress: &Progr
     let twin = layouts::torchtunes_adapter(checkpoint).filter(|_| adapter.scheme == Scheme::Peft);
     let (Some(file), false) = (twin, pairs.is_empty()) else { return Ok(None) };
     let Ok(container) = layouts::training::read(checkpoint, file) else { return Ok(None) };
+    let others: HashMap<&str, &Tensor> =
+        container.tensors.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
     let reader = Reader::new(&checkpoint.pool);
     for (module, magnitude) in pairs {
         let name = names::named(Scheme::Tune, module, Part::Magnitude);
-        let Some(other) = container.tensors.iter().find(|tensor| Some(&tensor.name) == name.as_ref()) else { continue };
+        let Some(other) = name.and_then(|name| others.get(name.as_str())) else { continue };
         let alike = magnitude.recipe.dtype == other.recipe.dtype && magnitude.recipe.shape == other.recipe.shape;
         if !alike || !varies(&reader, magnitude, progress)? {
             continue;

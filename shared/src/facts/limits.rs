@@ -62,6 +62,10 @@ pub const NPY_HEADER: u64 = 1 << 20;
 /// Bytes that the deflated members of one archive may have together to be unpacked into memory.
 pub const UNPACKED: u64 = 1 << 26;
 
+/// Parts of the name of a module that an adapter changes. Those of published models have about ten; each end of a name
+/// is looked up, so that one of nothing but points would take time with the square of its length.
+pub const MODULE_PARTS: usize = 64;
+
 /// Bytes of the name of a tensor, or of a part of it, where the format leaves open how long it is.
 pub const NAME: u64 = 1 << 16;
 
