@@ -13,6 +13,10 @@ pub const JSON: u64 = 400_000_000;
 /// Bytes of a tokenizer model. The largest published one (Llama 4) has 3.6 MB.
 pub const TOKENIZER: u64 = 100_000_000;
 
+/// Bytes of a token whose merges are worked out, which takes time with the square of its length. The longest of
+/// published vocabularies have 256; SentencePiece makes none of more than 512 characters.
+pub const TOKEN: usize = 1 << 11;
+
 /// Members of a zip. A `.pth` with 70,000 tensors has 70,006; zip64 allows 2^64.
 pub const ZIP_MEMBERS: u64 = 4_000_000;
 

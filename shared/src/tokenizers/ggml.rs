@@ -50,7 +50,7 @@ const KINDS: &[(u64, PieceKind)] = &[
 /// Tokens after which spaces are kept whatever others do (`llama-vocab.cpp`).
 const KEEPS_SPACES: &[&str] = &["<unk>", "<s>", "<|endoftext|>"];
 
-/// Ids between a SentencePiece model's pieces and tokens that were added to them, at the most.
+/// Ids between a SentencePiece model's pieces and tokens that were added to them, all together at the most.
 const ADDED_GAP: usize = 4096;
 
 /// The expression of Qwen 2, which cuts numbers into single digits.
@@ -198,22 +198,27 @@ impl Ggml {
     }
 
     /// The same, and tokens behind its pieces that a `tokenizer.json` adds; ids between them are left unused.
-    #[must_use]
-    pub fn with_added(mut self, added: &[Added]) -> Ggml {
+    ///
+    /// # Errors
+    /// A finding for ids that leave more of them unused than a vocabulary has.
+    pub fn with_added(mut self, added: &[Added]) -> Result<Ggml, Finding> {
         let mut behind: Vec<&Added> = added.iter().collect();
         behind.sort_unstable_by_key(|added| added.id);
+        let mut room = ADDED_GAP;
         for added in behind {
             let id = usize::try_from(added.id).unwrap_or(usize::MAX);
-            // No vocabulary has gaps to speak of; one that has is not filled.
-            if id < self.tokens.len() || id.saturating_sub(self.tokens.len()) > ADDED_GAP {
-                continue;
-            }
+            // A piece of the model that is added once more.
+            let Some(gap) = id.checked_sub(self.tokens.len()) else { continue };
+            room = room.checked_sub(gap).ok_or_else(|| {
+                let message = format!("the id of the added token {:?} is far beyond those before it", added.content);
+                Finding::new(Id::TokenizerInvalid, message).needed(format!("about {}", self.tokens.len()), id)
+            })?;
             while self.tokens.len() < id {
                 self.push(format!("[PAD{}]", self.tokens.len()), PieceKind::Unused);
             }
             self.push(added.content.clone(), if added.special { PieceKind::Control } else { PieceKind::UserDefined });
         }
-        self
+        Ok(self)
     }
 
     fn push(&mut self, token: String, kind: PieceKind) {

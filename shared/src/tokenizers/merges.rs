@@ -2,18 +2,27 @@
 
 use std::collections::HashMap;
 
+use crate::facts::{Finding, Id, limits};
+
 /// Ids by token.
 #[derive(Debug)]
 pub(super) struct Index<'a>(HashMap<&'a [u8], u32>);
 
 impl<'a> Index<'a> {
     /// Numbers the tokens from 0. A token that occurs again keeps its first number.
-    pub(super) fn new(tokens: impl Iterator<Item = &'a [u8]>) -> Index<'a> {
+    ///
+    /// # Errors
+    /// A finding for a token that is longer than any can be.
+    pub(super) fn new(tokens: impl Iterator<Item = &'a [u8]>) -> Result<Index<'a>, Finding> {
         let mut ids = HashMap::new();
         for (id, token) in (0..).zip(tokens) {
+            if token.len() > limits::TOKEN {
+                let finding = Finding::new(Id::TooLarge, format!("the token of id {id} is longer than a token can be"));
+                return Err(finding.needed(format!("at most {} bytes", limits::TOKEN), token.len()));
+            }
             ids.entry(token).or_insert(id);
         }
-        Index(ids)
+        Ok(Index(ids))
     }
 
     /// The id of a token.
@@ -42,9 +51,15 @@ mod tests {
     #[test]
     fn splits_stand_in_the_order_of_the_ids() {
         let tokens: [&[u8]; 7] = [b"c", b"b", b"a", b"bc", b"ab", b"abc", b"xbc"];
-        let index = Index::new(tokens.into_iter());
+        let index = Index::new(tokens.into_iter()).unwrap();
         assert_eq!(index.splits(b"abc"), [(2, 3), (4, 0)]);
         assert_eq!(index.splits(b"xbc"), []);
         assert_eq!(index.splits(b""), []);
+    }
+
+    #[test]
+    fn no_token_is_cut_without_end() {
+        let long = vec![b'a'; limits::TOKEN + 1];
+        assert_eq!(Index::new(std::iter::once(long.as_slice())).unwrap_err().id, Id::TooLarge);
     }
 }

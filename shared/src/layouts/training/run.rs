@@ -75,7 +75,7 @@ pub fn number(name: &str) -> Option<u64> {
 /// Those of listing it.
 pub fn of_folder(folder: &Path) -> io::Result<Run> {
     let mut run = Run::default();
-    let (mut last, mut tracker) = (None, None);
+    let mut last = None;
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         let (path, own) = (folder.join(entry.file_name()), entry.file_name());
@@ -86,9 +86,7 @@ pub fn of_folder(folder: &Path) -> io::Result<Run> {
             folder_of(&mut run, name, path);
         } else if name == LAST {
             last = Some(path);
-        } else if TRACKERS.contains(&name) {
-            tracker = named(&path).map(|step| (name.to_owned(), step));
-        } else {
+        } else if !TRACKERS.contains(&name) {
             file_of(&mut run, name, path);
         }
     }
@@ -97,6 +95,8 @@ pub fn of_folder(folder: &Path) -> io::Result<Run> {
         let step = layouts::open(&path, None, 1).ok().and_then(|checkpoint| of(&checkpoint)?.step);
         run.steps.push(Step { name: LAST.to_owned(), path, number: step.unwrap_or(u64::MAX) });
     }
+    // Of two the first of the list counts, in whatever order the folder lists them.
+    let tracker = TRACKERS.iter().find_map(|name| Some(((*name).to_owned(), named(&folder.join(name))?)));
     if let Some((file, step)) = tracker {
         let number = tracked(&step);
         let there = match number {
@@ -146,10 +146,9 @@ fn file_of(run: &mut Run, name: &str, path: PathBuf) {
 
 /// What a tracker file says.
 fn named(path: &Path) -> Option<String> {
-    // A name, not a file of whatever size.
-    let size = std::fs::metadata(path).ok()?.len();
-    let text = if size < 1000 { std::fs::read_to_string(path).ok()? } else { return None };
-    Some(text.trim().to_owned())
+    // A name, not a file of whatever size or kind.
+    let text = layouts::read_small(path, 1000).ok()?;
+    Some(String::from_utf8(text).ok()?.trim().to_owned())
 }
 
 /// The number that a tracker file names: the step alone, or the name of its folder.

@@ -81,7 +81,7 @@ pub fn to_ranks(json: &TokenizerJson) -> Result<MetaRanks, Finding> {
 /// Merging by rank is merging by this list only if the list has every way to make every token, in the order of
 /// the tokens.
 fn merges_follow_ranks(json: &TokenizerJson, tokens: &[Vec<u8>]) -> Result<(), Finding> {
-    let index = Index::new(tokens.iter().map(Vec::as_slice));
+    let index = Index::new(tokens.iter().map(Vec::as_slice))?;
     let mut merges = json.merges.iter();
     for (rank, token) in tokens.iter().enumerate() {
         let mut expected = index.splits(token);

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use serde_json::Value;
 
 use super::to_ranks::cannot;
-use super::{SPACE, TokenizerJson};
+use super::{Added, SPACE, TokenizerJson};
 use crate::facts::Finding;
 use crate::tokenizers::merges::Index;
 use crate::tokenizers::sentencepiece::{Model, Piece, PieceKind};
@@ -36,12 +36,12 @@ fn dummy_prefix(json: &TokenizerJson) -> Option<bool> {
     }
 }
 
-/// What a token is for.
-fn kind(json: &TokenizerJson, id: u32, token: &str) -> PieceKind {
+/// What a token is for; `added` are those that stand outside the model, by their ids.
+fn kind(json: &TokenizerJson, added: &HashMap<u32, &Added>, id: u32, token: &str) -> PieceKind {
     if json.unk.as_deref() == Some(token) {
         return PieceKind::Unknown;
     }
-    if let Some(added) = json.added.iter().find(|added| added.id == id) {
+    if let Some(added) = added.get(&id) {
         return if added.special { PieceKind::Control } else { PieceKind::UserDefined };
     }
     let byte = token.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>'));
@@ -72,12 +72,14 @@ pub fn to_sentencepiece(json: &TokenizerJson) -> Result<Model, Finding> {
     tokens.extend(json.added.iter().map(|added| (added.id, added.content.as_str())));
     tokens.sort_unstable();
     tokens.dedup();
+    // Of two of one id the first counts.
+    let added: HashMap<u32, &Added> = json.added.iter().rev().map(|added| (added.id, added)).collect();
     let mut pieces = Vec::with_capacity(tokens.len());
     for (expected, (id, token)) in (0..).zip(tokens) {
         if id != expected {
             return Err(cannot("ids of the tokens do not count up one by one").needed(expected, id));
         }
-        pieces.push(Piece { text: token.to_owned(), score: 0.0, kind: kind(json, id, token) });
+        pieces.push(Piece { text: token.to_owned(), score: 0.0, kind: kind(json, &added, id, token) });
     }
     scores(&json.merges, &mut pieces)?;
     let id = |text: &str| (0..).zip(&pieces).find(|(_, piece)| piece.text == text).map(|(id, _)| id);
@@ -122,7 +124,7 @@ fn blank(pieces: &[Piece], id: usize) -> bool {
 /// Pieces that merges make, in the order of the list. SentencePiece merges whatever makes a piece, so the list
 /// must have every way to make every piece.
 fn products(merges: &[(u32, u32)], pieces: &[Piece]) -> Result<Vec<usize>, Finding> {
-    let index = Index::new(pieces.iter().map(|piece| piece.text.as_bytes()));
+    let index = Index::new(pieces.iter().map(|piece| piece.text.as_bytes()))?;
     let text = |id: u32| usize::try_from(id).ok().and_then(|id| pieces.get(id)).map_or("", |piece| &piece.text);
     let mergeable = |piece: &Piece| matches!(piece.kind, PieceKind::Normal | PieceKind::UserDefined);
     let mut made: Vec<usize> = Vec::new();

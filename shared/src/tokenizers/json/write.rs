@@ -114,9 +114,11 @@ fn written(file: &File<'_>) -> Result<Vec<u8>, Finding> {
 }
 
 /// Tokens spelt as characters, one behind the other, and where each ends; and their merges, as ranks.
-fn spelt(ranks: &Ranks) -> (String, Vec<usize>, Vec<(u32, u32)>) {
+type Spelt = (String, Vec<usize>, Vec<(u32, u32)>);
+
+fn spelt(ranks: &Ranks) -> Result<Spelt, Finding> {
     let alphabet = Alphabet::new();
-    let index = Index::new(ranks.tokens());
+    let index = Index::new(ranks.tokens())?;
     let mut text = String::new();
     let mut ends = Vec::with_capacity(ranks.len());
     let mut pairs = Vec::new();
@@ -125,7 +127,7 @@ fn spelt(ranks: &Ranks) -> (String, Vec<usize>, Vec<(u32, u32)>) {
         ends.push(text.len());
         pairs.extend(index.splits(token));
     }
-    (text, ends, pairs)
+    Ok((text, ends, pairs))
 }
 
 /// The parts of a text that end there.
@@ -189,7 +191,7 @@ pub fn from_ranks(ranks: &Ranks, specials: &[String], form: MergeForm) -> Result
 /// # Errors
 /// As there.
 pub fn from_ranks_cut(ranks: &Ranks, specials: &[String], pattern: &str, form: MergeForm) -> Result<Vec<u8>, Finding> {
-    let (text, ends, pairs) = spelt(ranks);
+    let (text, ends, pairs) = spelt(ranks)?;
     let tokens: Vec<&str> = parts(&text, &ends).collect();
     let first = u32::try_from(ranks.len()).map_err(|_| Finding::new(Id::TokenizerInvalid, "too many tokens"))?;
     let added: Vec<Added> = (first..).zip(specials).map(|(id, name)| Added::special(id, name)).collect();
@@ -203,7 +205,7 @@ pub fn from_ranks_cut(ranks: &Ranks, specials: &[String], pattern: &str, form: M
 /// # Errors
 /// [`Id::Unsupported`] if a special token is spelt as an ordinary one is.
 pub fn from_tekken(tekken: &Tekken, form: MergeForm) -> Result<Vec<u8>, Finding> {
-    let (text, ends, mut pairs) = spelt(&tekken.ranks);
+    let (text, ends, mut pairs) = spelt(&tekken.ranks)?;
     let first = u32::try_from(tekken.special.len()).unwrap_or(u32::MAX);
     for (left, right) in &mut pairs {
         *left = left.saturating_add(first);
@@ -280,13 +282,13 @@ fn cannot(model: &Model) -> Option<&'static str> {
 
 /// Pairs of ids in the order of merging: pieces by score, the highest first, those of one score by id; each cut
 /// in every way that gives two pieces. SentencePiece makes only normal and user-defined pieces by merging.
-fn merges(model: &Model) -> Vec<(u32, u32)> {
-    let index = Index::new(model.pieces.iter().map(|piece| piece.text.as_bytes()));
+fn merges(model: &Model) -> Result<Vec<(u32, u32)>, Finding> {
+    let index = Index::new(model.pieces.iter().map(|piece| piece.text.as_bytes()))?;
     let mergeable = |piece: &&Piece| matches!(piece.kind, PieceKind::Normal | PieceKind::UserDefined);
     let mut pieces: Vec<&Piece> = model.pieces.iter().filter(mergeable).collect();
     // Scores are never NaN; the sort is stable.
     pieces.sort_by(|left, right| right.score.partial_cmp(&left.score).unwrap_or(std::cmp::Ordering::Equal));
-    pieces.into_iter().flat_map(|piece| index.splits(piece.text.as_bytes())).collect()
+    Ok(pieces.into_iter().flat_map(|piece| index.splits(piece.text.as_bytes())).collect())
 }
 
 /// `tokenizer.json` of a SentencePiece model, in the form whose encodings are SentencePiece's own: a space is put
@@ -348,7 +350,7 @@ pub(in crate::tokenizers) fn from_pieces(
             byte_fallback: model.byte_fallback,
             ignore_merges: false,
             vocab: Vocab(&tokens),
-            merges: Merges { tokens: &tokens, pairs: merges(model), form },
+            merges: Merges { tokens: &tokens, pairs: merges(model)?, form },
         },
     })
 }

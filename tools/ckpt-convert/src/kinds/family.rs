@@ -78,7 +78,8 @@ fn with_factors(job: &Job<'_>, arch: &Arch, told: &Value) -> Result<Value> {
     if let (Some(longest), Some(original)) = (longest, original) {
         let found = own("scaling.attn_factor").and_then(Value::as_f64).unwrap_or(1.0);
         let due = f64::from(metadata::strength(longest, original));
-        if (found - due).abs() > 1e-5 {
+        let apart = (found - due).abs();
+        if apart.is_nan() || apart > 1e-5 {
             let message = "attention is strengthened by another factor than the length of texts says";
             bail!(Finding::new(Id::Unsupported, message).needed(due, found));
         }
@@ -126,7 +127,7 @@ pub(super) fn vocabulary(job: &Job<'_>) -> Result<Option<Ggml>> {
     Ok(match (told, pieces) {
         (Some((json, name)), pieces) => match (Ggml::from_json(&json), pieces) {
             (Ok(ggml), _) => Some(ggml),
-            (Err(_), Some(pieces)) => Some(pieces.with_added(&json.added)),
+            (Err(_), Some(pieces)) => Some(pieces.with_added(&json.added).map_err(|finding| finding.in_file(name))?),
             (Err(finding), None) => bail!(finding.in_file(name)),
         },
         (None, Some(pieces)) => Some(pieces),

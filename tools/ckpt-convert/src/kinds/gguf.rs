@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
-use ckpt::archs::llama::{ModelFacts, RopeScaling};
-use ckpt::archs::{Change, Naming, Need};
+use ckpt::archs::llama::{LLAMA, ModelFacts, RopeScaling};
+use ckpt::archs::{Arch, Change, Naming, Need};
 use ckpt::canonical::{self, Table};
 use ckpt::cli::Refusal;
 use ckpt::facts::recipe::RotaryOrder;
@@ -109,10 +109,16 @@ fn name(job: &Job<'_>) -> String {
 fn llama(job: &Job<'_>, table: &Table, tied: bool, file_type: u32, draft: &mut Draft) -> Result<Plan> {
     let facts = small::facts(job, table, tied, draft)?;
     let factors = metadata::rope_factors(&facts).map(|factors| literal(FACTORS, &factors));
+    let rows = rows(table, &LLAMA);
+    if rows != facts.vocab {
+        let message = "the config says another number of tokens than the embedding has rows";
+        let finding = Finding::new(Id::ConfigVocab, message).needed(rows, facts.vocab);
+        bail!(job.checkpoint.config.iter().fold(finding, |finding, config| finding.in_file(config.name.clone())));
+    }
     let mut keys = metadata::model_keys(&facts, &name(job), file_type);
     if let Some(ggml) = small::ggml(job, Some(&facts))? {
         let template = small::chat_template(job, Some(&facts))?;
-        keys.extend(metadata::vocabulary_keys(&ggml, facts.vocab, Ids::of(&facts), template.as_deref()));
+        keys.extend(metadata::vocabulary_keys(&ggml, rows, Ids::of(&facts), template.as_deref()));
     }
     Ok(Plan { keys, head_dim: facts.head_dim, settings: factors.into_iter().collect() })
 }
@@ -126,8 +132,7 @@ fn plan(job: &Job<'_>, known: &Known, table: &Table, file_type: u32, draft: &mut
         return refuse(message, "`--to safetensors` and `--to torch` take any model as it is");
     }
     draft.lost.extend(model.losses());
-    let embedding = known.arch.embedding().and_then(|row| table.tensors.iter().find(|tensor| tensor.name == row.hf));
-    let rows = embedding.and_then(|tensor| tensor.recipe.shape.first().copied()).unwrap_or(0);
+    let rows = rows(table, known.arch);
     let mut keys = model.keys(&name(job), rows, file_type).map_err(|cause| Refusal::new(cause, HELP))?;
     if let Some(ggml) = family::vocabulary(job)? {
         let (ids, template) = (family::ids(job, known, &ggml)?, small::chat_template(job, None)?);
@@ -139,6 +144,13 @@ fn plan(job: &Job<'_>, known: &Known, table: &Table, file_type: u32, draft: &mut
     }
     let lists = model.rope().factors().map(|lists| [literal(LONG, &lists.long), literal(SHORT, &lists.short)]);
     Ok(Plan { keys, head_dim: model.head().unwrap_or(1), settings: lists.into_iter().flatten().collect() })
+}
+
+/// Rows of the embedding: so many tokens there are, whatever a config says. One without columns has no rows either.
+fn rows(table: &Table, arch: &Arch) -> u64 {
+    let embedding = arch.embedding().and_then(|row| table.tensors.iter().find(|tensor| tensor.name == row.hf));
+    let whole = embedding.filter(|tensor| tensor.recipe.elements() > 0);
+    whole.and_then(|tensor| tensor.recipe.shape.first().copied()).unwrap_or(0)
 }
 
 /// What helps where a config does not say enough.
@@ -174,6 +186,10 @@ pub(super) fn factors(job: &Job<'_>, name: &str) -> Result<Option<Vec<f32>>> {
         factors.extend(bytes.as_chunks().0.iter().map(|value| f32::from_le_bytes(*value)));
         Ok(())
     })?;
+    if !factors.iter().all(|factor: &f32| factor.is_finite()) {
+        let message = "factors of the rotary frequencies that are no finite numbers";
+        bail!(Finding::new(Id::Unsupported, message).tensor(name));
+    }
     Ok(Some(factors))
 }
 

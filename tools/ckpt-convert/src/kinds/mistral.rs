@@ -100,7 +100,7 @@ pub(super) fn hf(job: &Job<'_>, facts: &Facts, draft: &mut Draft) -> Result<()> 
         _ => return refuse(format!("{} is no tokenizer of Mistral's", found.name), "put the model's own file there"),
     };
     draft.make("tokenizer.json", json);
-    let template = template(job)?;
+    let template = small::chat_template(job, None)?;
     draft.make("tokenizer_config.json", tokens.tokenizer_config(context, template.as_deref()));
     draft.make("special_tokens_map.json", tokens.special_tokens_map());
     draft.files.insert(found.name, Content::Copied(found.path));
@@ -182,13 +182,4 @@ fn own_tokenizer(job: &Job<'_>, draft: &mut Draft) -> Result<()> {
         return refuse(message, "copy the model's tekken.json or tokenizer.model.vN beside it");
     }
     Ok(())
-}
-
-/// The chat template that goes along: the one that was asked for, else the source's own. Mistral's stand in its code.
-fn template(job: &Job<'_>) -> Result<Option<String>> {
-    if let Some(asked) = small::template(job)? {
-        return Ok(Some(asked));
-    }
-    let own = job.checkpoint.small_file("chat_template.jinja", ckpt::facts::limits::JSON)?;
-    Ok(own.and_then(|text| String::from_utf8(text).ok()))
 }

@@ -3,7 +3,7 @@
 use ckpt::archs::mistral::Facts;
 use serde_json::{Map, Value, json};
 
-use super::text;
+use super::{rope, text};
 
 fn object<const N: usize>(rows: [(&str, Option<Value>); N]) -> Value {
     let present = rows.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
@@ -94,14 +94,8 @@ pub(crate) fn refusals(config: &Value) -> Vec<String> {
     if set("attention_bias").is_some() {
         causes.push("attention_bias: its layers have no biases".to_owned());
     }
-    let kind = |scaling: &Value| {
-        let kind = scaling.get("rope_type").or_else(|| scaling.get("type")).and_then(Value::as_str);
-        kind.unwrap_or("default").to_owned()
-    };
-    if let Some(kind) =
-        set("rope_scaling").or_else(|| set("rope_parameters")).map(kind).filter(|kind| kind != "default")
-    {
-        causes.push(format!("rope_scaling of the kind {kind}: its code scales no positions"));
+    if let Some(scaling) = rope::rope(config).scaling {
+        causes.push(format!("rope_scaling of the kind {}: its code scales no positions", rope::kind(scaling)));
     }
     let layers = set("layer_types").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     if layers.windows(2).any(|pair| matches!(pair, [a, b] if a != b)) {

@@ -56,7 +56,7 @@ pub(crate) fn rope(config: &Value) -> Rope<'_> {
 }
 
 /// What kind of scaling it is; the key was `type` before 4.43.
-fn kind(scaling: &Value) -> &str {
+pub(super) fn kind(scaling: &Value) -> &str {
     scaling.get("rope_type").or_else(|| scaling.get("type")).and_then(Value::as_str).unwrap_or("default")
 }
 
@@ -87,8 +87,9 @@ impl Rope<'_> {
         let other = scaling.as_object()?.iter().find(|(key, value)| !same(key) && !value.is_null());
         let ratio = self.longest.zip(self.original()).map(|(longest, original)| quotient(longest, original));
         let factor = self.get("factor").and_then(Value::as_f64).filter(|_| self.factors().is_some());
+        let apart = factor.zip(ratio).map(|(factor, ratio)| (factor - ratio).abs());
         if let (Some(factor), Some(ratio)) = (factor, ratio)
-            && (factor - ratio).abs() > 1e-6
+            && apart.is_some_and(|apart| apart.is_nan() || apart > 1e-6)
         {
             return Some(format!(
                 "rope_scaling.factor {factor}: llama.cpp takes the ratio of the two lengths, {ratio}"
