@@ -311,7 +311,7 @@ fn repeated_heads(
             parts.push(tiles);
         }
     }
-    let Some(ranks) = parts.first().map(|tiles| tiles.len()) else { return Ok(1) };
+    let Some(ranks) = parts.first().map(|tiles| tiles.len()).filter(|&ranks| ranks > 0) else { return Ok(1) };
     let mut repeated = 1usize;
     while ranks.is_multiple_of(repeated.saturating_mul(2)) {
         for tiles in &parts {

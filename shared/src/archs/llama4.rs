@@ -60,6 +60,7 @@ const DEFAULTS: &[(&str, u64)] = &[
     ("vision_config/hidden_size", 768),
     ("vision_config/intermediate_size", 5632),
     ("vision_config/num_hidden_layers", 34),
+    ("vision_config/num_attention_heads", 16),
     ("vision_config/num_channels", 3),
     ("vision_config/vision_output_dim", 7680),
     ("vision_config/image_size", 448),

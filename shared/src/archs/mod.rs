@@ -23,7 +23,7 @@ use row::Stack;
 pub use keys::{KEYS, Kept, Key};
 pub use pattern::Match;
 pub use row::{Change, Naming, Need, On, Row, Size, Split};
-pub use sizes::{Sizes, setting};
+pub use sizes::{MAX_TILES, Sizes, setting};
 
 /// A family.
 #[derive(Debug)]

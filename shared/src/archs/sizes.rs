@@ -1,5 +1,8 @@
 //! The sizes of a model as its config says them, under the keys of either naming scheme.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::{Arch, Counts, Naming, Need, On, Row, Size, llama};
@@ -13,10 +16,27 @@ pub fn setting<'a>(config: &'a Value, key: &str) -> Option<&'a Value> {
     config.get(TEXT).and_then(said).or_else(|| said(config))
 }
 
-/// Whether a list of the config has a layer's number; `None` if there is no such list.
-fn listed(config: &Value, key: &str, layer: u64) -> Option<bool> {
-    Some(setting(config, key)?.as_array()?.iter().any(|number| number.as_u64() == Some(layer)))
+/// Layers that a config lists by their numbers. Every tensor asks for its layer, and a file may list as many layers as it
+/// has bytes: so each list is read once.
+#[derive(Debug, Default)]
+struct Listed {
+    /// Those with experts, by Llama 4's `moe_layers`.
+    sparse: Option<BTreeSet<u64>>,
+    /// Those without experts, by Qwen's `mlp_only_layers`.
+    dense: Option<BTreeSet<u64>>,
+    /// Those that attend to images, by Llama 3.2 Vision's `cross_attention_layers`.
+    crossing: Option<BTreeSet<u64>>,
 }
+
+impl Listed {
+    fn of(config: &Value) -> Listed {
+        let list = |key: &str| Some(setting(config, key)?.as_array()?.iter().filter_map(Value::as_u64).collect());
+        Listed { sparse: list("moe_layers"), dense: list("mlp_only_layers"), crossing: list("cross_attention_layers") }
+    }
+}
+
+/// Tiles of an image, at most: a model has four, and tables of their shapes grow with their number.
+pub const MAX_TILES: u64 = 64;
 
 /// The sizes that shapes are made of. What the config does not say is unknown, and nothing is checked against it.
 #[derive(Debug, Clone)]
@@ -24,12 +44,14 @@ pub struct Sizes<'a> {
     arch: &'static Arch,
     naming: Naming,
     config: Option<&'a Value>,
+    listed: Arc<Listed>,
 }
 
 impl<'a> Sizes<'a> {
     /// Those of a `config.json` or `params.json`, or none at all.
     pub fn of(arch: &'static Arch, naming: Naming, config: Option<&'a Value>) -> Sizes<'a> {
-        Sizes { arch, naming, config }
+        let listed = Arc::new(config.map(Listed::of).unwrap_or_default());
+        Sizes { arch, naming, config, listed }
     }
 
     /// A positive number of the config, under the first of these keys that has one.
@@ -175,17 +197,18 @@ impl<'a> Sizes<'a> {
             let has = self.speaks_of("moe_args") == Some(true);
             return has && step().is_some_and(|step| layer.saturating_add(1).is_multiple_of(step));
         }
-        if let Some(listed) = listed(config, "moe_layers", layer) {
-            return listed;
+        if let Some(sparse) = &self.listed.sparse {
+            return sparse.contains(&layer);
         }
         let step = self.number(&["decoder_sparse_step", "interleave_moe_layer_step"]).unwrap_or(1);
-        listed(config, "mlp_only_layers", layer) != Some(true) && layer.saturating_add(1).is_multiple_of(step)
+        let dense = self.listed.dense.as_ref().is_some_and(|dense| dense.contains(&layer));
+        !dense && layer.saturating_add(1).is_multiple_of(step)
     }
 
     /// Whether a layer attends to images; where the config lists none, those of `MllamaTextConfig`: 3, 8, 13 …
     fn attends_to_images(&self, layer: u64) -> bool {
-        let Some(config) = self.config else { return true };
-        listed(config, "cross_attention_layers", layer).unwrap_or(layer.checked_rem(5) == Some(3))
+        let crossing = self.listed.crossing.as_ref();
+        self.config.is_none() || crossing.map_or(layer.checked_rem(5) == Some(3), |crossing| crossing.contains(&layer))
     }
 
     /// Shapes of so many tiles at most, columns by rows, and one for no image (`get_all_supported_aspect_ratios` of
@@ -195,8 +218,7 @@ impl<'a> Sizes<'a> {
         if let Some(listed) = listed {
             return u64::try_from(listed.len()).ok()?.checked_add(1);
         }
-        // More tiles than any model has would only make this slow.
-        let tiles = self.path("vision_config/max_num_tiles").filter(|&tiles| tiles <= 4096)?;
+        let tiles = self.path("vision_config/max_num_tiles").filter(|&tiles| tiles <= MAX_TILES)?;
         (1..=tiles).try_fold(1u64, |sum, rows| sum.checked_add(tiles.checked_div(rows)?))
     }
 

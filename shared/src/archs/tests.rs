@@ -67,6 +67,16 @@ fn layers_with_experts_are_those_that_the_config_says() {
 }
 
 #[test]
+fn as_many_layers_as_a_config_can_list_are_asked_for_quickly() {
+    let arch = Arch::of_model_type("qwen3_moe").unwrap();
+    let dense = arch.find(Naming::Hf, "model.layers.0.mlp.up_proj.weight").unwrap().row;
+    let config = json!({"mlp_only_layers": (0..100_000).collect::<Vec<u64>>()});
+    let sizes = Sizes::of(arch, Naming::Hf, Some(&config));
+    // One by one through the list these would be 10^10 steps.
+    assert_eq!((0..200_000).filter(|layer| sizes.needs(dense, *layer)).count(), 100_000);
+}
+
+#[test]
 fn biases_are_there_where_the_config_says_so() {
     let arch = Arch::of_model_type("llama").unwrap();
     let bias = arch.find(Naming::Hf, "model.layers.0.self_attn.o_proj.bias").unwrap().row;

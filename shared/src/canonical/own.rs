@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{rotary, without_repeats};
-use crate::archs::{Arch, Change, Match, Naming, Need, On, Row, Size, Sizes};
+use crate::archs::{Arch, Change, MAX_TILES, Match, Naming, Need, On, Row, Size, Sizes};
 use crate::facts::math::Math;
 use crate::facts::recipe::{RotaryOrder, Tile};
 use crate::facts::{Finding, Id, Op, Recipe, Tensor};
@@ -76,9 +76,8 @@ impl Merged {
 /// The shapes of at most so many tiles, in the order of `get_all_supported_aspect_ratios` of transformers: rows of the
 /// square of tiles, columns.
 pub fn ratios(tiles: u64) -> Vec<(u64, u64)> {
-    let fits =
-        |rows: u64| (1..=tiles).filter(move |columns| rows.checked_mul(*columns).is_some_and(|all| all <= tiles));
-    (1..=tiles).flat_map(|rows| fits(rows).map(move |columns| (rows, columns))).collect()
+    let columns = |rows: u64| 1..=tiles.checked_div(rows).unwrap_or(0);
+    (1..=tiles).flat_map(|rows| columns(rows).map(move |columns| (rows, columns))).collect()
 }
 
 impl Own<'_> {
@@ -134,7 +133,7 @@ impl Own<'_> {
     ) -> Result<(), Finding> {
         let number = match found.row.on {
             On::CrossAlone => merged.cross(found.layer),
-            On::All if self.arch.name == "mllama" => merged.own(found.layer),
+            On::All => merged.own(found.layer),
             _ => Some(found.layer),
         };
         let number = number.ok_or_else(|| {
@@ -177,6 +176,13 @@ impl Own<'_> {
     /// A tensor of its parts: those of experts stand side by side, others one below the other.
     fn whole(&self, name: &str, mut parts: Vec<Piece>) -> Result<Tensor, Finding> {
         parts.sort_by_key(|piece| piece.row);
+        let on = |piece: &Piece| self.arch.rows.get(piece.row).map(|row| row.on);
+        if let [first, rest @ ..] = parts.as_slice()
+            && rest.iter().any(|piece| on(piece) != on(first))
+        {
+            let message = "the layer has this tensor twice, of layers with experts and of layers without";
+            return Err(Finding::new(Id::TensorUnexpected, message).tensor(name));
+        }
         let rows: Vec<&Row> =
             self.arch.rows.iter().filter(|row| parts.iter().any(|piece| shares_name(row, piece, self.arch))).collect();
         if parts.len() < rows.len() {
@@ -345,9 +351,8 @@ pub fn by_ratio(of: &Recipe) -> Result<Recipe, Finding> {
     let &[tiles, square, places, width] = of.shape.as_slice() else {
         return Err(unfit("[tiles, tiles, places, width]", &of.shape));
     };
-    // A model has four; the table below grows with their square.
-    if tiles != square || tiles > 64 {
-        return Err(unfit("a square of at most 64 tiles", &of.shape));
+    if tiles != square || tiles > MAX_TILES {
+        return Err(unfit(&format!("a square of at most {MAX_TILES} tiles"), &of.shape));
     }
     let tile = places.saturating_mul(width);
     let whole = tiles.saturating_mul(tile);
@@ -373,6 +378,8 @@ pub fn by_ratio(of: &Recipe) -> Result<Recipe, Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::archs::ARCHS;
+    use crate::facts::Dtype;
 
     #[test]
     fn layers_that_attend_to_images_stand_where_transformers_has_them() {
@@ -396,5 +403,23 @@ mod tests {
     fn shapes_of_tiles_come_in_the_order_of_transformers() {
         assert_eq!(ratios(4), [(1, 1), (1, 2), (1, 3), (1, 4), (2, 1), (2, 2), (3, 1), (4, 1)]);
         assert_eq!(ratios(0), []);
+        assert_eq!(ratios(100_000).len(), 1_166_750, "as many steps as shapes");
+    }
+
+    #[test]
+    fn a_layer_is_not_one_with_experts_and_one_without() {
+        let arch = ARCHS.iter().copied().find(|arch| arch.name == "llama4" && arch.in_hf().is_some()).unwrap();
+        let tensor = |name: &str| Tensor { name: name.to_owned(), recipe: zeros(Dtype::Bf16, vec![8]), crc32: None };
+        let made = |names: &[&str]| {
+            let sizes = Sizes::of(arch, Naming::Meta, None);
+            let own = Own { arch, sizes, head_dim: 4, repeated: 1, ranked: true };
+            own.make(arch.in_hf().unwrap(), names.iter().map(|name| tensor(name)).collect())
+        };
+        let (dense, sparse) = ("layers.0.feed_forward.mlp.layer_norm_weight", "layers.0.feed_forward.norm.weight");
+        assert_eq!(made(&[dense]).unwrap().known.len(), 1);
+        assert_eq!(made(&[sparse, "layers.1.feed_forward.mlp.layer_norm_weight"]).unwrap().known.len(), 2);
+        let finding = made(&[dense, sparse]).err().unwrap();
+        assert_eq!(finding.id, Id::TensorUnexpected);
+        assert_eq!(finding.tensor.as_deref(), Some("model.layers.0.post_attention_layernorm.weight"));
     }
 }

@@ -85,6 +85,9 @@ pub fn check(recipe: &Recipe, size: &dyn Fn(FileId) -> u64) -> Result<(), Findin
         }
         Op::Dequant(of) => {
             same_shape(recipe, &of.shape)?;
+            if of.dtype.kind() == Kind::Blocks && !dequantizable(of.dtype) {
+                return Err(unknown_blocks(of.dtype));
+            }
             let (block, _) = of.dtype.block();
             let rows = of.shape.last().is_some_and(|&width| width.is_multiple_of(block));
             let stored = match &of.op {
@@ -141,6 +144,11 @@ pub fn castable(from: Dtype, to: Dtype) -> bool {
 /// as large everywhere.
 pub fn dequantizable(dtype: Dtype) -> bool {
     dtype.kind() == Kind::Blocks && dtype != Dtype::Q8_1
+}
+
+/// That the values of a dtype's blocks are not known.
+pub fn unknown_blocks(dtype: Dtype) -> Finding {
+    Finding::new(Id::Unsupported, format!("the values of {dtype} blocks are not known"))
 }
 
 fn broken(message: String) -> Finding {

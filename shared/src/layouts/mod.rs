@@ -282,9 +282,11 @@ impl Checkpoint {
             .filter(|&size| size > 0)
     }
 
-    /// Size of a file in bytes, as recipes are checked against.
+    /// Size of a file in bytes, as recipes are checked against; also of one that has come to the pool since, as an
+    /// adapter's do.
     pub fn size_of(&self, file: FileId) -> u64 {
-        self.files.get(file.0).map_or(0, |entry| entry.size)
+        let added = || Some(std::fs::metadata(self.pool.path(file)?).ok()?.len());
+        self.files.get(file.0).map(|entry| entry.size).or_else(added).unwrap_or(0)
     }
 
     /// The tensors that are the model's, as far as names tell: a training state saved as one dictionary holds others.

@@ -16,8 +16,9 @@ use crate::bytes::{to_u64, to_usize};
 use crate::facts::dtype::Kind;
 use crate::facts::{Dtype, Progress, Recipe};
 
-/// The first element, in row-major order, at which two values of one dtype and shape differ in a bit; `None` if they
-/// are equal. A dtype of less than a byte an element is counted in bytes.
+/// The first element, in row-major order, at which two values differ in a bit; `None` if they are equal. Values of
+/// different dtypes or shapes differ from the first element on. A dtype of less than a byte an element is counted in
+/// bytes.
 ///
 /// # Errors
 /// Those of reading either value.
@@ -26,6 +27,9 @@ pub fn first_difference(
     b: (&Reader<'_>, &Recipe),
     progress: &Progress,
 ) -> Result<Option<u64>> {
+    if (a.1.dtype, &a.1.shape) != (b.1.dtype, &b.1.shape) {
+        return Ok(Some(0));
+    }
     let item = a.1.dtype.item_bytes().unwrap_or(1);
     let (mut left, mut right) = (Vec::new(), Vec::new());
     for block in Blocks::new(a.1, BLOCK).iter() {
@@ -279,6 +283,20 @@ mod tests {
         let pool = Pool::new();
         let reader = Reader::new(&pool);
         distance((&reader, a), (&reader, b), tolerance, &Progress::default()).unwrap()
+    }
+
+    #[test]
+    fn values_of_another_shape_or_dtype_differ_from_the_first_element_on() {
+        let (pool, progress) = (Pool::new(), Progress::default());
+        let reader = Reader::new(&pool);
+        let differ = |a: &Recipe, b: &Recipe| first_difference((&reader, a), (&reader, b), &progress).unwrap();
+        let whole = f32s(&[1.0, 2.0, 3.0, 4.0]);
+        let part = f32s(&[1.0, 2.0]);
+        let bits = Recipe { dtype: Dtype::I32, ..whole.clone() };
+        for other in [&part, &bits] {
+            assert_eq!((differ(&whole, other), differ(other, &whole)), (Some(0), Some(0)));
+        }
+        assert_eq!((differ(&whole, &whole), differ(&part, &f32s(&[1.0, 3.0]))), (None, Some(1)));
     }
 
     #[test]

@@ -64,10 +64,15 @@ pub fn multiplier(dim: u64, ffn: u64, multiple_of: u64) -> Option<f64> {
     // A target in the middle of what is rounded up to the width.
     let half = if multiple_of > 2 { float(multiple_of)? / 2.0 } else { -0.5 };
     let target = (float(ffn)? - half) / exact;
-    [3, 4, 6, 17].into_iter().find_map(|digits: usize| {
-        let multiplier: f64 = format!("{target:.*e}", digits.saturating_sub(1)).parse().ok()?;
-        Some(multiplier).filter(|_| width(dim, (multiple_of, Some(multiplier))) == Some(ffn))
-    })
+    shortest(&[target], |multiplier| width(dim, (multiple_of, Some(multiplier))) == Some(ffn))
+}
+
+/// The number of as few digits as will do, near one of the targets, that fits.
+pub fn shortest(targets: &[f64], fits: impl Fn(f64) -> bool) -> Option<f64> {
+    let rounded = |target: &f64, digits: usize| format!("{target:.*e}", digits.saturating_sub(1)).parse().ok();
+    let near =
+        [3, 4, 6, 17].into_iter().flat_map(|digits| targets.iter().filter_map(move |target| rounded(target, digits)));
+    near.into_iter().find(|number: &f64| fits(*number))
 }
 
 #[cfg(test)]

@@ -20,8 +20,8 @@ mod small;
 use anyhow::{Result, bail};
 use half::f16;
 
-use crate::facts::check::dequantizable;
-use crate::facts::{Dtype, Finding, Id};
+use crate::facts::Dtype;
+use crate::facts::check::{dequantizable, unknown_blocks};
 
 /// Makes F32 values of whole blocks. `out` has four bytes for each element of `blocks`.
 ///
@@ -55,7 +55,7 @@ pub(super) fn dequantize(dtype: Dtype, blocks: &[u8], out: &mut [u8]) -> Result<
         Dtype::Iq3S => each(blocks, out, iq::iq3_s),
         Dtype::Iq1S => each(blocks, out, iq::iq1_s),
         Dtype::Iq1M => each(blocks, out, iq::iq1_m),
-        _ => bail!(Finding::new(Id::Unsupported, format!("the values of {dtype} blocks are not known"))),
+        _ => bail!(unknown_blocks(dtype)),
     }
     Ok(())
 }

@@ -1,7 +1,8 @@
 //! tensor-missing, tensor-unexpected, config-layers: the names there are against those the family needs.
 
-use ckpt::archs::{Arch, Counts, Match, Naming, Need, Row};
+use ckpt::archs::{Arch, Counts, Match, Naming, Need, On, Row};
 use ckpt::bytes::to_u64;
+use ckpt::canonical::is_derived;
 use ckpt::facts::{Finding, Id, Tensor};
 use ckpt::layouts::Layout;
 
@@ -88,23 +89,36 @@ fn config_layers(case: &Case<'_>, present: u64) -> Option<Finding> {
 fn missing(case: &Case<'_>, arch: &'static Arch, present: Counts, findings: &mut Vec<Finding>) {
     let held = to_u64(case.checkpoint.tensors.len());
     let said = case.sizes.counts();
-    let or_present = |said: u64, present: u64| if said == 0 { present } else { said };
+    // What no row is numbered by is no part of this family, whatever the config says of it.
+    let counted = |said: u64, present: u64, numbers: &dyn Fn(&Row) -> bool| match said {
+        _ if !arch.rows.iter().any(numbers) => 0,
+        0 => present,
+        said => said,
+    };
     let counts = Counts {
         layers: present.layers,
-        cross: or_present(said.cross, present.cross),
-        vision: or_present(said.vision, present.vision),
-        global: or_present(said.global, present.global),
-        experts: or_present(said.experts, present.experts),
+        cross: counted(said.cross, present.cross, &|row| row.on == On::CrossAlone),
+        vision: counted(said.vision, present.vision, &|row| row.on == On::Vision),
+        global: counted(said.global, present.global, &|row| row.on == On::VisionGlobal),
+        experts: counted(said.experts, present.experts, &Row::per_expert),
     };
     // Numbers come from names in files: a gap of a million layers is one finding, not millions.
-    let vision = counts.vision.saturating_add(counts.global);
-    let layers = counts.layers.saturating_add(counts.cross);
-    let parts = [("layers", layers), ("layers of the vision tower", vision), ("experts", counts.experts)];
-    let experts = arch.rows.iter().any(Row::per_expert).then(|| counts.layers.saturating_mul(counts.experts));
-    if let Some((what, count)) = parts.into_iter().chain(experts.map(|all| ("experts", all))).find(|part| part.1 > held)
-    {
+    let parts = |counts: Counts| {
+        [
+            ("layers", counts.layers.saturating_add(counts.cross)),
+            ("layers of the vision tower", counts.vision.saturating_add(counts.global)),
+            ("experts", counts.experts),
+            ("experts", counts.layers.saturating_mul(counts.experts)),
+        ]
+    };
+    let part = parts(counts).into_iter().zip(parts(present)).find(|((_, count), _)| *count > held);
+    if let Some(((what, count), (_, there))) = part {
         let message = format!("{what} are missing between those that are there");
-        let finding = Finding::new(Id::TensorMissing, message);
+        let mut finding = Finding::new(Id::TensorMissing, message);
+        // More than the names of tensors tell is what the config says.
+        if count > there {
+            finding = finding.in_file(case.config_name());
+        }
         findings.push(finding.needed(format!("{count} {what}"), format!("{held} tensors in all")));
         return;
     }
@@ -132,8 +146,7 @@ fn foreign(case: &Case<'_>, arch: &Arch, unknown: &[&Tensor]) -> Finding {
 
 /// Names outside the table that the config announces.
 fn is_announced(case: &Case<'_>, naming: Naming, name: &str) -> bool {
-    // `_extra_state` of Megatron's layers is bookkeeping and no weight.
-    if name.ends_with("_extra_state") || name.ends_with("rotary_emb.inv_freq") {
+    if is_derived(name) {
         return true;
     }
     if naming != Naming::Hf {

@@ -13,6 +13,42 @@ const O1: &str = "model.layers.1.self_attn.o_proj.weight";
 
 pub(crate) const CASES: &[Case] = &[
     (
+        "experts in one tensor that are fewer than the config says, and a tensor gone",
+        "families/llama4_text",
+        |model| {
+            set(&model.join("config.json"), &[("num_local_experts", json!(128))]);
+            edit_tensors(&model.join("model.safetensors"), |_, tensors| {
+                tensors.retain(|tensor| tensor.name != "model.norm.weight");
+            });
+        },
+        &[
+            "error config-shape model.safetensors model.layers.1.feed_forward.experts.down_proj",
+            "error config-shape model.safetensors model.layers.1.feed_forward.experts.gate_up_proj",
+            "error config-shape model.safetensors model.layers.1.feed_forward.router.weight",
+            "error tensor-missing - model.norm.weight",
+            "warning tokenizer-missing - -",
+        ],
+    ),
+    (
+        "more experts than there are tensors",
+        "families/qwen3_moe",
+        |model| set(&model.join("config.json"), &[("num_local_experts", json!(1_000_000))]),
+        &[
+            "error config-shape model.safetensors model.layers.0.mlp.gate.weight",
+            "error config-shape model.safetensors model.layers.1.mlp.gate.weight",
+            "error tensor-missing config.json -",
+            "warning tokenizer-missing - -",
+        ],
+    ),
+    (
+        "frequencies of Meta's in a model of Hugging Face's",
+        "hf-tiny",
+        |model| {
+            add(model, Stored { name: "rope.freqs".into(), dtype: "F32".into(), shape: vec![1], bytes: vec![1; 4] });
+        },
+        &[],
+    ),
+    (
         "scales of other groups",
         "hf-tiny",
         |model| {
