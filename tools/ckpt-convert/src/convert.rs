@@ -51,6 +51,7 @@ pub(crate) fn run(options: &Options, document: &mut Document, context: &Context)
     }
     let job = Job { options, context, checkpoint: &checkpoint, reader: &reader, one_file };
     let mut draft = kinds::draft(&job)?;
+    draft.check(&checkpoint)?;
     crate::carry::outside(&outside, &mut draft);
     draft.warnings.iter().for_each(|warning| {
         context.warn(warning);

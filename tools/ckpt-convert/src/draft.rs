@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use ckpt::document::{Inferred, PlannedFile, PlannedTensor};
-use ckpt::facts::{Finding, Id, Tensor};
+use ckpt::facts::{FileId, Finding, Id, Tensor, check};
 use ckpt::formats::gguf::Put;
+use ckpt::layouts::Checkpoint;
 use ckpt::plan::container;
 use ckpt::plan::describe::describe;
 use ckpt::plan::write::Output;
@@ -93,6 +94,18 @@ impl Content {
 }
 
 impl Draft {
+    /// Holds every value that will be written against the values and files that it is made of, before anything is read.
+    ///
+    /// # Errors
+    /// A finding that names the tensor of the first that is not well made.
+    pub(crate) fn check(&self, source: &Checkpoint) -> Result<(), Finding> {
+        let size = |file: FileId| source.size_of(file);
+        let mut tensors = self.weights.iter().flat_map(|weights| &weights.tensors);
+        tensors.try_for_each(|tensor| {
+            check::check(&tensor.recipe, &size).map_err(|finding| finding.tensor(tensor.name.clone()))
+        })
+    }
+
     /// Adds a file made here.
     pub(crate) fn make(&mut self, name: &str, bytes: Vec<u8>) {
         self.files.insert(name.to_owned(), Content::Made(bytes));
@@ -129,5 +142,34 @@ impl Draft {
         }
         files.sort_by(|a, b| a.path.cmp(&b.path));
         files
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use ckpt::facts::{Op, Recipe};
+
+    use super::*;
+
+    #[test]
+    fn a_value_that_is_cut_out_of_more_than_there_is_is_not_written() {
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/hf-tiny");
+        let source = ckpt::layouts::open(&fixture, None, 1).unwrap();
+        let whole = source.tensors.first().cloned().unwrap();
+        let rows = *whole.recipe.shape.first().unwrap();
+        for (first, fits) in [(rows - 1, true), (rows, false)] {
+            let mut shape = whole.recipe.shape.clone();
+            *shape.first_mut().unwrap() = 1;
+            let mut start = vec![0; shape.len()];
+            *start.first_mut().unwrap() = first;
+            let op = Op::Slice { of: Arc::new(whole.recipe.clone()), start };
+            let recipe = Recipe { dtype: whole.recipe.dtype, shape, op };
+            let tensors = vec![Tensor { name: "row".to_owned(), recipe, crc32: None }];
+            let weights = vec![Weights { name: "w".to_owned(), form: Form::Safetensors, tensors }];
+            let told = Draft { weights, ..Draft::default() }.check(&source);
+            assert_eq!(told.err().map(|finding| finding.tensor), (!fits).then(|| Some("row".to_owned())), "{first}");
+        }
     }
 }

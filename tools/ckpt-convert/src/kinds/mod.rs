@@ -15,8 +15,8 @@ mod tokenizer;
 
 use std::collections::HashSet;
 
-use anyhow::{Result, bail};
-use ckpt::archs::{Counts, Naming, Need};
+use anyhow::Result;
+use ckpt::archs::{Counts, Match, Naming, Need, Sizes};
 use ckpt::canonical::Table;
 use ckpt::cli::Context;
 use ckpt::facts::{Finding, Id};
@@ -116,12 +116,53 @@ pub(crate) fn draft(job: &Job<'_>) -> Result<Draft> {
 /// # Errors
 /// A finding that names the first one missing.
 fn complete(table: &Table, counts: Counts) -> Result<()> {
+    Ok(has_all(table, counts, |found| found.row.need == Need::Always)?)
+}
+
+/// Whether a table under Hugging Face's names is all of the model that a config describes, and nothing else: its layers,
+/// the tensors that they need and the head, and every shape. `file` is where the config comes from.
+///
+/// # Errors
+/// A finding about the first that is not so.
+fn is_described(table: &Table, sizes: &Sizes<'_>, file: &str) -> Result<(), Finding> {
+    let Some(arch) = table.arch else { return Ok(()) };
+    let found = || table.tensors.iter().filter_map(|tensor| Some((arch.find(Naming::Hf, &tensor.name)?, tensor)));
+    let mut counts = Counts::default();
+    found().for_each(|(found, _)| counts.cover(&found));
+    has_all(table, counts, |found| found.row.need == Need::Head || sizes.needs(found.row, found.layer))?;
+    for (what, said, there) in [
+        ("layers", sizes.layers(), counts.layers),
+        ("layers of the vision tower", sizes.vision_layers(), counts.vision),
+        ("layers of the vision tower that see all tiles", sizes.global_layers(), counts.global),
+    ] {
+        if let Some(said) = said.filter(|said| *said != there) {
+            let message = format!("{file} has another number of {what} than the weights");
+            return Err(Finding::new(Id::ConfigLayers, message).in_file(file).needed(said, there));
+        }
+    }
+    for (found, tensor) in found() {
+        let (shape, wanted) = (&tensor.recipe.shape, sizes.shape(found.row.shape));
+        let fits = |(size, wanted): (&u64, &Option<u64>)| wanted.is_none_or(|wanted| wanted == *size);
+        if shape.len() != wanted.len() || !shape.iter().zip(&wanted).all(fits) {
+            let word = |size: &Option<u64>| size.map_or_else(|| "?".to_owned(), |size| size.to_string());
+            let wanted = wanted.iter().map(word).collect::<Vec<_>>().join(", ");
+            let finding = Finding::new(Id::ConfigShape, format!("the shape is not the one that {file} gives"));
+            let finding = finding.in_file(file).tensor(tensor.name.clone());
+            return Err(finding.needed(format!("[{wanted}]"), format!("{shape:?}")));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a table has every tensor of so many layers that is needed. Numbers of layers come from names in files: the
+/// first gap between them ends this.
+fn has_all(table: &Table, counts: Counts, needed: impl Fn(&Match) -> bool) -> Result<(), Finding> {
     let Some(arch) = table.arch else { return Ok(()) };
     let names: HashSet<&str> = table.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
-    let needed = arch.expected(counts).filter(|found| found.row.need == Need::Always);
-    for name in needed.filter_map(|found| found.named(Naming::Hf)) {
+    for name in arch.expected(counts).filter(needed).filter_map(|found| found.named(Naming::Hf)) {
         if !names.contains(name.as_str()) {
-            bail!(Finding::new(Id::TensorMissing, "the model needs this tensor, and it is not there").tensor(name));
+            let message = "the model needs this tensor, and it is not there";
+            return Err(Finding::new(Id::TensorMissing, message).tensor(name));
         }
     }
     Ok(())

@@ -3,20 +3,26 @@
 use std::collections::{BTreeSet, HashMap};
 
 use anyhow::{Result, bail};
-use ckpt::archs::{ARCHS, Arch, Change, Counts, Match, Naming, Need, On, Row, Size, Sizes, Split};
+use ckpt::archs::{ARCHS, Arch, Change, Counts, MAX_TILES, Match, Naming, Need, On, Row, Size, Sizes, Split};
+use ckpt::bytes::to_u64;
 use ckpt::canonical::own::{Merged, beside, by_ratio, ratios, reshaped, transposed, zeros};
 use ckpt::canonical::{self, Table};
 use ckpt::cli::Refusal;
-use ckpt::facts::recipe::{RotaryOrder, Tile};
+use ckpt::facts::recipe::{RotaryOrder, Tile, elements};
 use ckpt::facts::{Finding, Id, Op, Recipe, Tensor};
 use ckpt::plan::compare;
-use serde_json::Value;
 
 use super::{Job, small};
 use crate::carry;
 use crate::draft::{Draft, Form, Weights};
 use crate::metadata::{llama4, mllama};
 use crate::options::refuse;
+
+/// The file that describes the model.
+const CONFIG: &str = "config.json";
+
+/// Tiles that an image is cut into at most.
+const TILES: Size = Size::Key("vision_config/max_num_tiles");
 
 /// Plans the conversion.
 ///
@@ -35,8 +41,9 @@ pub(super) fn draft(job: &Job<'_>, table: Table) -> Result<Draft> {
     };
     let refusal = |cause: String| Refusal::new(cause, "`--to torch` and `--to safetensors` take any model as it is");
     let mut draft = Draft::default();
-    let own = own_of(job, arch, target, config, &table)?;
-    complete(&table, &own)?;
+    let sizes = Sizes::of(target, Naming::Hf, Some(config));
+    super::is_described(&table, &sizes, CONFIG)?;
+    let own = own_of(job, arch, target, sizes, &table)?;
     own.alike(job, &table)?;
     let mut files: Vec<Vec<Tensor>> = (0..own.ranks).map(|_| Vec::new()).collect();
     let params = if arch.name == "mllama" { mllama::params(config) } else { llama4::params(config) };
@@ -71,7 +78,6 @@ struct Own<'a> {
     /// Meta's table.
     arch: &'static Arch,
     sizes: Sizes<'a>,
-    target: &'static Arch,
     ranks: u64,
     counts: Counts,
     merged: Merged,
@@ -88,10 +94,9 @@ fn own_of<'a>(
     job: &Job<'_>,
     arch: &'static Arch,
     target: &'static Arch,
-    config: &'a Value,
+    sizes: Sizes<'a>,
     table: &Table,
 ) -> Result<Own<'a>> {
-    let sizes = Sizes::of(target, Naming::Hf, Some(config));
     let mut counts = Counts::default();
     let mut crossing: BTreeSet<u64> = BTreeSet::new();
     for tensor in &table.tensors {
@@ -101,7 +106,7 @@ fn own_of<'a>(
             crossing.insert(found.layer);
         }
     }
-    let cross = ckpt::bytes::to_u64(crossing.len());
+    let cross = to_u64(crossing.len());
     let merged = Merged { own: counts.layers.saturating_sub(cross), cross };
     let expected: Option<BTreeSet<u64>> = (0..cross).map(|layer| merged.cross(layer)).collect();
     if expected.as_ref() != Some(&crossing) {
@@ -120,31 +125,23 @@ fn own_of<'a>(
     if ranks == 0 || ranks > 99 {
         return refuse(format!("{ranks} model-parallel ranks"), "--mp takes 1 to 99");
     }
-    let (Some(head_dim), Some(keys)) = (sizes.head(), sizes.get(Size::KvHeads)) else {
-        return refuse("config.json does not say how many heads there are", "give the source its config.json");
-    };
+    // What the config does not say has a default, so that these two are there unless they cannot be.
+    let broken = |cause: &str| Finding::new(Id::ConfigShape, cause).in_file(CONFIG);
+    let head_dim = sizes.head().ok_or_else(|| broken("there are more heads than hidden_size has elements"))?;
+    let keys = sizes.get(Size::KvHeads).ok_or_else(|| broken("key heads have more rows than fit 64 bits"))?;
     let head = table.tensors.iter().find(|tensor| tensor.name.ends_with("lm_head.weight"));
     let vocab = head.and_then(|head| head.recipe.shape.first().copied()).unwrap_or(0);
     let kv_heads = keys.checked_div(head_dim).unwrap_or(0).max(1);
     let dropped = if target.name.ends_with("_text") { "language_model." } else { "" };
-    Ok(Own { arch, sizes, target, ranks, counts, merged, head_dim, kv_heads, vocab, dropped })
+    Ok(Own { arch, sizes, ranks, counts, merged, head_dim, kv_heads, vocab, dropped })
 }
 
-/// Whether the source has all that the family needs.
-fn complete(table: &Table, own: &Own<'_>) -> Result<()> {
-    let names: BTreeSet<&str> = table.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
-    let counts = Counts { layers: own.merged.own.saturating_add(own.merged.cross), ..own.counts };
-    for found in own.target.expected(counts) {
-        let needed = found.row.need == Need::Head || own.sizes.needs(found.row, found.layer);
-        let Some(name) = found.named(Naming::Hf).filter(|name| needed && !names.contains(name.as_str())) else {
-            continue;
-        };
-        bail!(Finding::new(Id::TensorMissing, "the model needs this tensor, and it is not there").tensor(name));
-    }
-    Ok(())
-}
-
+/// A tensor that cannot be divided, for which another number of ranks may do; where there is but one rank, none does.
 fn unfit(name: &str, shape: &[u64], ranks: u64) -> anyhow::Error {
+    if ranks == 1 {
+        let message = "the tensor cannot be cut into what Meta's form has of it";
+        return Finding::new(Id::ConfigShape, message).tensor(name).needed("whole parts", format!("{shape:?}")).into();
+    }
     let message = format!("{name} of {shape:?} cannot be divided among {ranks} ranks");
     Refusal::new(message, "choose another number with --mp").into()
 }
@@ -158,7 +155,8 @@ impl Own<'_> {
             if !self.arch.rows.iter().any(|row| is(&row)) {
                 continue;
             }
-            let again = by_ratio(&squared(&tensor.recipe, &self.sizes)?)?;
+            let again = squared(&tensor.recipe, &self.sizes).and_then(|square| by_ratio(&square));
+            let again = again.map_err(|finding| finding.tensor(tensor.name.clone()))?;
             let progress = &job.context.progress;
             progress.expect(again.len_bytes().saturating_mul(2));
             if compare::first_difference((job.reader, &tensor.recipe), (job.reader, &again), progress)?.is_some() {
@@ -252,10 +250,11 @@ impl Own<'_> {
             }
             Change::Kernels => {
                 let rows = first.shape.first().copied().unwrap_or(0);
-                let pixels = first.shape.iter().skip(1).product();
+                let pixels = elements(first.shape.get(1..).unwrap_or_default());
+                let pixels = pixels.ok_or_else(|| unfit(name, &first.shape, 1))?;
                 share(&reshaped((*first).clone(), vec![rows, pixels]), axis)?
             }
-            Change::Ratios => squared(first, &self.sizes)?,
+            Change::Ratios => squared(first, &self.sizes).map_err(|finding| finding.tensor(name))?,
             Change::Transposed => transposed((*first).clone())?,
             Change::Experts => {
                 let own = self.expert(row, first, name)?;
@@ -291,8 +290,7 @@ impl Own<'_> {
         let same: Vec<&str> =
             self.arch.rows.iter().filter(|other| other.hf == row.hf).map(|other| other.meta).collect();
         let (count, place) = (same.len(), same.iter().position(|meta| *meta == row.meta).unwrap_or(0));
-        share(of, 2, ckpt::bytes::to_u64(place), ckpt::bytes::to_u64(count))
-            .ok_or_else(|| unfit(name, &of.shape, self.ranks))
+        share(of, 2, to_u64(place), to_u64(count)).ok_or_else(|| unfit(name, &of.shape, self.ranks))
     }
 
     /// A rank's key or value heads: its share, or one that several ranks hold where there are more of them.
@@ -324,17 +322,30 @@ fn share(of: &Recipe, axis: usize, number: u64, count: u64) -> Option<Recipe> {
 
 /// The square of tiles of the rows of an image's shapes: each tile from the smallest shape that has it, zeros where no
 /// shape has.
-fn squared(of: &Recipe, sizes: &Sizes<'_>) -> Result<Recipe> {
-    let broken = || Finding::new(Id::ConfigShape, "the table of tiles is not the one that the config describes");
-    let tiles = sizes
-        .get(Size::Key("vision_config/max_num_tiles"))
-        .filter(|tiles| (1..=64).contains(tiles))
-        .ok_or_else(broken)?;
-    let width = sizes.get(Size::Key("vision_config/hidden_size")).filter(|width| *width > 0).ok_or_else(broken)?;
-    let &[_, whole] = of.shape.as_slice() else { bail!(broken()) };
-    let tile = whole.checked_div(tiles).filter(|tile| tile.checked_mul(tiles) == Some(whole)).ok_or_else(broken)?;
-    let places = tile.checked_div(width).filter(|places| places.checked_mul(width) == Some(tile)).ok_or_else(broken)?;
+///
+/// # Errors
+/// A finding if it is not the table of so many tiles as the config says.
+fn squared(of: &Recipe, sizes: &Sizes<'_>) -> Result<Recipe, Finding> {
+    let tiles = sizes.get(TILES).filter(|tiles| (1..=MAX_TILES).contains(tiles)).ok_or_else(|| {
+        let message = format!("vision_config.max_num_tiles is no number from 1 to {MAX_TILES}");
+        Finding::new(Id::ConfigShape, message).in_file(CONFIG)
+    })?;
+    let width = sizes.get(Size::Key("vision_config/hidden_size")).unwrap_or(0);
     let shapes = ratios(tiles);
+    let rows = to_u64(shapes.len()).saturating_add(1);
+    let places = match of.shape.as_slice() {
+        &[height, whole] if height == rows => {
+            let tile = whole.checked_div(tiles).filter(|tile| tile.checked_mul(tiles) == Some(whole));
+            tile.and_then(|tile| tile.checked_div(width).filter(|places| places.checked_mul(width) == Some(tile)))
+        }
+        _ => None,
+    };
+    let places = places.ok_or_else(|| {
+        let message = format!("the table of tiles is not the one that {CONFIG} describes");
+        let wanted = format!("{rows} rows of {tiles} tiles of width {width}");
+        Finding::new(Id::ConfigShape, message).in_file(CONFIG).needed(wanted, format!("{:?}", of.shape))
+    })?;
+    let tile = places.saturating_mul(width);
     let mut parts = Vec::new();
     for across in 0..tiles {
         for down in 0..tiles {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use ckpt::archs::llama::infer::{self, Evidence};
-use ckpt::archs::{Arch, Naming};
+use ckpt::archs::{Arch, Naming, Sizes};
 use ckpt::bytes::to_u64;
 use ckpt::canonical::Table;
 use ckpt::cli::Refusal;
@@ -79,6 +79,9 @@ pub(super) fn hf(job: &Job<'_>, table: &Table, draft: &mut Draft) -> Result<()> 
     let refusal = |cause: String| Refusal::new(cause, HELP);
     let config = if vision { mllama::config(&seen) } else { llama4::config(&seen) }.map_err(refusal)?;
     let said: Value = serde_json::from_slice(&config).unwrap_or_default();
+    if let Some(arch) = table.arch {
+        super::is_described(table, &Sizes::of(arch, Naming::Hf, Some(&said)), "params.json")?;
+    }
     draft.make("generation_config.json", generation_of(&said));
     draft.make("config.json", config);
     if seen.sees() {

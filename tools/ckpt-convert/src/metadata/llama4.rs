@@ -3,7 +3,7 @@
 use ckpt::archs::llama::{RopeScaling, ffn};
 use serde_json::{Map, Value, json};
 
-use super::seen::{Seen, by_rotary, float, number, scaled, settled, theta, without_nulls};
+use super::seen::{Seen, by_rotary, float, number, scaled, settled, settled_of_vision, theta, without_nulls};
 use super::text;
 
 /// `config.json`: of the model that sees, or of the language model alone if there is nothing else.
@@ -228,7 +228,7 @@ pub(crate) fn params(config: &Value) -> Result<Vec<u8>, String> {
         "floor_scale": float(config, "floor_scale", 8192.0),
         "attn_scale": float(config, "attn_scale", 0.1),
         "moe_args": moe,
-        "vision_args": config.get("vision_config").map(vision_args).transpose()?,
+        "vision_args": config.get("vision_config").map(|_| vision_args(config)).transpose()?,
     });
     without_nulls(&mut params);
     Ok(text(&params))
@@ -266,11 +266,8 @@ fn of_experts(config: &Value, dim: u64, experts: u64, factors: (u64, f64)) -> Re
     }
     let exact = whole_float(wanted)? * 1.5 / (factors.1 * whole_float(dim)?);
     let half = whole_float(factors.0)? * 0.75 / (factors.1 * whole_float(dim)?);
-    let near = [3, 4, 6, 17].into_iter().flat_map(|digits: usize| {
-        let rounded = |value: f64| format!("{value:.*e}", digits.saturating_sub(1)).parse::<f64>().ok();
-        [rounded(exact - half), rounded(exact)]
-    });
-    let found = near.flatten().find(|factor| expert_width(dim, *factor, factors, false) == Some(wanted));
+    let fits = |factor: f64| expert_width(dim, factor, factors, false) == Some(wanted);
+    let found = ffn::shortest(&[exact - half, exact], fits);
     let found = found.ok_or_else(|| format!("intermediate_size {wanted}: no ffn_exp of Meta's gives it"))?;
     Ok((found, moe(false)))
 }
@@ -310,28 +307,26 @@ fn interval(config: &Value, layers: u64) -> Result<Option<u64>, String> {
     Err("no_rope_layers: Meta's code leaves every so many-th layer out, and these are others".to_owned())
 }
 
-/// `vision_args` of `vision_config`.
-fn vision_args(vision: &Value) -> Result<Value, String> {
-    let of = |key: &str, default: u64| vision.get(key).and_then(Value::as_u64).unwrap_or(default);
-    let [width, ffn, output] = [("hidden_size", 768), ("intermediate_size", 5632), ("vision_output_dim", 7680)]
-        .map(|(key, default)| of(key, default));
-    for (key, default) in [("projector_input_dim", 4096), ("projector_output_dim", 4096)] {
-        if of(key, default) != output {
-            return Err(format!(
-                "{key} {}: Meta's adapter has one width, and vision_output_dim is {output}",
-                of(key, default)
-            ));
+/// `vision_args` of a config that has a `vision_config`.
+fn vision_args(config: &Value) -> Result<Value, String> {
+    let of = |key: &str| settled_of_vision(config, key, "llama4");
+    let (width, ffn, output) = (of("hidden_size")?, of("intermediate_size")?, of("vision_output_dim")?);
+    for key in ["projector_input_dim", "projector_output_dim"] {
+        let projected = of(key)?;
+        if projected != output {
+            return Err(format!("{key} {projected}: Meta's adapter has one width, and vision_output_dim is {output}"));
         }
     }
     let square = |size: u64| json!({"height": size, "width": size});
+    let shuffle = config.pointer("/vision_config/pixel_shuffle_ratio").and_then(Value::as_f64);
     Ok(json!({
-        "image_size": square(of("image_size", 448)),
-        "patch_size": square(of("patch_size", 14)),
+        "image_size": square(of("image_size")?),
+        "patch_size": square(of("patch_size")?),
         "dim": width,
-        "n_layers": of("num_hidden_layers", 34),
-        "n_heads": of("num_attention_heads", 16),
-        "mlp_ratio": whole_float(ffn)? / whole_float(width.max(1))?,
+        "n_layers": of("num_hidden_layers")?,
+        "n_heads": of("num_attention_heads")?,
+        "mlp_ratio": whole_float(ffn)? / whole_float(width)?,
         "output_dim": output,
-        "pixel_shuffle_ratio": vision.get("pixel_shuffle_ratio").and_then(Value::as_f64).unwrap_or(0.5),
+        "pixel_shuffle_ratio": shuffle.unwrap_or(0.5),
     }))
 }

@@ -1,10 +1,14 @@
 //! Llama 3.2 Vision: `config.json` and `preprocessor_config.json` of its `params.json` and weights, and back.
 
+use ckpt::archs::MAX_TILES;
 use ckpt::archs::llama::RopeScaling;
+use ckpt::bytes::to_u64;
 use ckpt::canonical::own::{Merged, ratios};
 use serde_json::{Value, json};
 
-use super::seen::{Seen, by_rotary, factors, float, number, scaled, settled, square, theta, without_nulls};
+use super::seen::{
+    Seen, by_rotary, factors, float, number, scaled, settled, settled_of_vision, square, theta, without_nulls,
+};
 use super::text;
 
 /// Layers of the vision tower whose output goes to the language model beside that of the last
@@ -33,6 +37,12 @@ pub(crate) fn config(seen: &Seen<'_>) -> Result<Vec<u8>, String> {
     let [places, _] = seen.sizes("vision_model.gated_positional_embedding.embedding")?;
     let image = number(params, "vision_chunk_size")?;
     let tiles = seen.counted("vision_max_num_chunks")?;
+    let [rows, _] = seen.sizes("vision_model.pre_tile_positional_embedding.embedding.weight")?;
+    if tiles > MAX_TILES || to_u64(ratios(tiles).len()).checked_add(1) != Some(rows) {
+        return Err(format!(
+            "vision_max_num_chunks is {tiles}, and the position embedding of tiles is of another number"
+        ));
+    }
     if output.checked_div(width) != Some(6) || output.checked_rem(width) != Some(0) {
         return Err(format!("the projector takes {output} values a patch, which is not six times the tower's {width}"));
     }
@@ -125,20 +135,30 @@ pub(crate) fn preprocessor(params: &Value) -> Result<Vec<u8>, String> {
 /// What Meta's code has another number for, or none at all.
 pub(crate) fn params(config: &Value) -> Result<Vec<u8>, String> {
     let of = |key: &str| settled(config, key, "mllama");
-    let vision = config.get("vision_config").cloned().unwrap_or_default();
-    let of_vision = |key: &str, default: u64| vision.get(key).and_then(Value::as_u64).unwrap_or(default);
+    let of_vision = |key: &str| settled_of_vision(config, key, "mllama");
     let silu = ckpt::archs::setting(config, "hidden_act").is_none_or(|act| act == "silu");
     if !silu {
         return Err("hidden_act: Meta's code uses silu".to_owned());
     }
     let crossing = ckpt::archs::setting(config, "cross_attention_layers").and_then(Value::as_array).map(Vec::len);
-    let cross = crossing.map_or(8, ckpt::bytes::to_u64);
+    let cross = crossing.map_or(8, to_u64);
     let (dim, heads) = (of("hidden_size")?, of("num_attention_heads")?);
     let (multiple_of, multiplier) = factors(dim, of("intermediate_size")?)?;
     let scaling = scaled(config, 8.0, 4.0)?;
     if let Some((factor, high)) = scaling.filter(|(factor, high)| (factor - 8.0).abs() + (high - 4.0).abs() > 1e-9) {
         return Err(format!(
             "rope_scaling: Meta's code takes the factor 8 and high_freq_factor 4, not {factor} and {high}"
+        ));
+    }
+    let tiles = of_vision("max_num_tiles")?;
+    if tiles > MAX_TILES {
+        return Err(format!("max_num_tiles {tiles}: no model has more than {MAX_TILES}"));
+    }
+    let shapes = ratios(tiles).into_iter().map(|(rows, columns)| json!([rows, columns])).collect();
+    let said = config.pointer("/vision_config/supported_aspect_ratios").filter(|said| !said.is_null());
+    if said.is_some_and(|said| *said != Value::Array(shapes)) {
+        return Err(format!(
+            "supported_aspect_ratios: Meta's code takes all shapes of at most {tiles} tiles, in its order"
         ));
     }
     let mut params = json!({
@@ -152,8 +172,8 @@ pub(crate) fn params(config: &Value) -> Result<Vec<u8>, String> {
         "norm_eps": float(config, "rms_norm_eps", 1e-5),
         "rope_theta": theta(config),
         "use_scaled_rope": scaling.is_some(),
-        "vision_chunk_size": of_vision("image_size", 448),
-        "vision_max_num_chunks": of_vision("max_num_tiles", 4),
+        "vision_chunk_size": of_vision("image_size")?,
+        "vision_max_num_chunks": tiles,
         "vision_num_cross_attention_layers": cross,
     });
     without_nulls(&mut params);

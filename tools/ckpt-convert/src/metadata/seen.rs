@@ -129,10 +129,23 @@ pub(crate) fn by_rotary(scaling: &RopeScaling) -> Value {
 /// # Errors
 /// If there is neither.
 pub(crate) fn settled(config: &Value, key: &str, model_type: &str) -> Result<u64, String> {
-    let said = ckpt::archs::setting(config, key).and_then(Value::as_u64);
+    or_default(ckpt::archs::setting(config, key), key, model_type)
+}
+
+/// The same of the vision tower.
+///
+/// # Errors
+/// As above.
+pub(crate) fn settled_of_vision(config: &Value, key: &str, model_type: &str) -> Result<u64, String> {
+    let path = format!("vision_config/{key}");
+    or_default(config.pointer(&format!("/{path}")), &path, model_type)
+}
+
+fn or_default(said: Option<&Value>, path: &str, model_type: &str) -> Result<u64, String> {
     let defaults = || Arch::of_model_type(model_type).map_or(&[][..], |arch| arch.defaults);
-    let default = || defaults().iter().find(|row| row.0 == key).map(|row| row.1);
-    said.or_else(default).filter(|&number| number > 0).ok_or_else(|| format!("config.json says no {key}"))
+    let default = || defaults().iter().find(|row| row.0 == path).map(|row| row.1);
+    let number = said.and_then(Value::as_u64).or_else(default).filter(|&number| number > 0);
+    number.ok_or_else(|| format!("config.json says no {path}"))
 }
 
 /// A positive number of `config.json`, or what transformers takes where it is silent.
