@@ -36,6 +36,10 @@ const GEOMETRY: [&str; 8] = [
 const MODEL: &str = "_model_states.pt";
 const OPTIMIZER: &str = "_optim_states.pt";
 
+/// The folder of a universal checkpoint in which every parameter has a folder, and in that the file of its fp32 weights.
+const EACH: &str = "zero/";
+const MASTER: &str = "/fp32.pt";
+
 /// A rank's file: its data-parallel and its model-parallel rank.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
@@ -56,9 +60,7 @@ impl Rank {
 
 /// The folder of the states among these files, with its slash: the one the pointer names, the top, or the only one.
 pub(super) fn folder(entries: &[Entry]) -> Option<String> {
-    let states = entries.iter().filter(|entry| entry.name.ends_with(MODEL) || entry.name.ends_with(OPTIMIZER));
-    let mut folders: Vec<&str> =
-        states.map(|entry| entry.name.rsplit_once('/').map_or("", |(folder, _)| folder)).collect();
+    let mut folders: Vec<&str> = entries.iter().filter_map(|entry| of_state(&entry.name)).collect();
     folders.dedup();
     if folders.is_empty() {
         return None;
@@ -72,6 +74,16 @@ pub(super) fn folder(entries: &[Entry]) -> Option<String> {
     }
     let [one] = folders.as_slice() else { return None };
     (!one.contains('/')).then(|| format!("{one}/"))
+}
+
+/// The folder, without its slash, of a step that this file is a state of.
+fn of_state(name: &str) -> Option<&str> {
+    if name.ends_with(MODEL) || name.ends_with(OPTIMIZER) {
+        return Some(name.rsplit_once('/').map_or("", |(folder, _)| folder));
+    }
+    let (before, parameter) = name.strip_suffix(MASTER)?.rsplit_once(EACH)?;
+    let whole = !parameter.contains('/') && (before.is_empty() || before.ends_with('/'));
+    whole.then(|| before.trim_end_matches('/'))
 }
 
 /// Reads the newest step.
@@ -96,16 +108,17 @@ pub(super) fn read(mut checkpoint: Checkpoint, weights: Weights, jobs: usize) ->
         Some(Finding::new(Id::NameUnsafe, message).in_file(POINTERS[0]).needed("a folder inside", &folder))
     } else if models.is_empty() {
         let message = "the folder of the step that is to be read holds no states of the model";
-        Some(Finding::new(Id::ShardMissing, message).needed(format!("mp_rank_00{MODEL}"), "no such file"))
+        Some(Finding::new(Id::ShardMissing, message).in_file(format!("{folder}mp_rank_00{MODEL}")))
     } else if split {
         let message = "the model itself is split over ranks (tensor, pipeline or expert parallel), which is not read; \
                        DeepSpeed's ds_to_universal joins it";
-        Some(Finding::new(Id::Unsupported, message))
+        let finding = Finding::new(Id::Unsupported, message);
+        Some(if folder.is_empty() { finding } else { finding.in_file(folder.clone()) })
     } else {
         None
     };
     if let Some(finding) = refusal {
-        checkpoint.findings.push(finding.in_file(folder));
+        checkpoint.findings.push(finding);
         return checkpoint;
     }
     let before = checkpoint.findings.len();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::flat::{Flat, shaped};
 use super::states::{self, Model, Named};
-use super::{File, Step};
+use super::{EACH, File, MASTER, Step};
 use crate::bytes::work;
 use crate::facts::dtype::Kind;
 use crate::facts::recipe::elements;
@@ -31,7 +31,10 @@ pub(super) fn weights(
     let universal: Vec<(String, FileId)> = universal(checkpoint, folder);
     let masters = match weights {
         Weights::Module => Ok(Table::new()),
-        Weights::Master if !universal.is_empty() => each(checkpoint, &universal, jobs),
+        Weights::Master if !universal.is_empty() => {
+            lost(checkpoint, folder, model, &universal);
+            each(checkpoint, &universal, jobs)
+        }
         // Without ZeRO there are no parts to put together.
         Weights::Master if model.groups.is_empty() => Ok(Table::new()),
         Weights::Master => partitioned(checkpoint, folder, step, model),
@@ -128,9 +131,19 @@ fn from_module(name: &str, tensor: &Tensor, said: &Said<'_>, weights: Weights) -
 
 /// The parameters' files of a universal checkpoint.
 fn universal(checkpoint: &Checkpoint, folder: &str) -> Vec<(String, FileId)> {
-    let own = |name: &str| Some(name.strip_prefix(folder)?.strip_prefix("zero/")?.strip_suffix("/fp32.pt")?.to_owned());
+    let own = |name: &str| Some(name.strip_prefix(folder)?.strip_prefix(EACH)?.strip_suffix(MASTER)?.to_owned());
     let files = checkpoint.files.iter().enumerate();
     files.filter_map(|(place, entry)| Some((own(&entry.name)?, FileId(place)))).collect()
+}
+
+/// Says which parameters that were trained have no file: their 16-bit copies in the module must not pass for masters.
+fn lost(checkpoint: &mut Checkpoint, folder: &str, model: &Model, files: &[(String, FileId)]) {
+    let has: HashSet<&str> = files.iter().map(|file| file.0.as_str()).collect();
+    for (name, _) in model.groups.iter().flatten().filter(|parameter| !has.contains(parameter.0.as_str())) {
+        let message = "the file of a parameter's fp32 weights is missing; --weights module takes the 16-bit ones";
+        let finding = Finding::new(Id::ShardMissing, message).in_file(format!("{folder}{EACH}{name}{MASTER}"));
+        checkpoint.findings.push(finding.tensor(name.clone()));
+    }
 }
 
 /// The masters of a universal checkpoint.

@@ -3,7 +3,11 @@
 
 use std::path::Path;
 
-use super::{Case, cut, remove, rename, write};
+use super::{Case, cut, remove, rename, replace, write};
+
+/// What the directory of `distcp/ranks` says of its first tensor, pickled: its sizes, and those of its first chunk.
+const SIZES: &[u8; 18] = b"K\x07K\x06\x86\x94\x85\x94R\x94\x8c\x06chunks";
+const CHUNK: &[u8; 15] = b"\x8c\x05sizes\x94h\"K\x02K\x06\x86";
 
 /// Takes the step out of its run.
 fn step(run: &Path) {
@@ -43,6 +47,24 @@ pub(crate) const CASES: &[Case] = &[
         &["warning shard-stray __4_0.distcp -"],
     ),
     (
+        "chunks that cover only a part of their tensor",
+        "distcp/ranks",
+        |model| replace(model, ".metadata", SIZES, b"K\x08K\x06\x86\x94\x85\x94R\x94\x8c\x06chunks"),
+        &["error shard-mismatch .metadata app.model.rows"],
+    ),
+    (
+        "chunks that lead out of their tensor",
+        "distcp/ranks",
+        |model| replace(model, ".metadata", SIZES, b"K\x06K\x06\x86\x94\x85\x94R\x94\x8c\x06chunks"),
+        &["error shard-mismatch .metadata app.model.rows"],
+    ),
+    (
+        "a chunk that is larger than its bytes",
+        "distcp/ranks",
+        |model| replace(model, ".metadata", CHUNK, b"\x8c\x05sizes\x94h\"K\x03K\x06\x86"),
+        &["error shard-mismatch __0_0.distcp app.model.rows"],
+    ),
+    (
         "directory of a rank's chunks lost",
         "distcp/each-rank",
         |model| remove(model, &["__2.metadata"]),
@@ -77,6 +99,19 @@ pub(crate) const CASES: &[Case] = &[
             rename(run, "x", &optimizer(1));
         },
         &["error shard-mismatch bf16_zero_pp_rank_1_mp_rank_00_optim_states.pt -"],
+    ),
+    ("a universal step of ZeRO, whole", "zero/universal/global_step2", |_| (), &[]),
+    (
+        "a parameter of a universal step lost",
+        "zero/universal/global_step2",
+        |step| std::fs::remove_dir_all(step.join("zero/scale")).unwrap(),
+        &["error shard-missing zero/scale/fp32.pt scale"],
+    ),
+    (
+        "the model's states of a universal step lost",
+        "zero/universal/global_step2",
+        |step| remove(step, &["mp_rank_00_model_states.pt"]),
+        &["error shard-missing mp_rank_00_model_states.pt -"],
     ),
     (
         "a run whose newest step was removed",
