@@ -40,6 +40,14 @@ impl Progress {
     /// [`Stopped`] if the work should end here. Call it once a block.
     pub fn advance(&self, bytes: u64) -> Result<(), Stopped> {
         self.done.fetch_add(bytes, Ordering::Relaxed);
+        self.go_on()
+    }
+
+    /// Reports nothing, and asks whether to go on.
+    ///
+    /// # Errors
+    /// [`Stopped`] if the work should end here.
+    pub fn go_on(&self) -> Result<(), Stopped> {
         if self.stop.load(Ordering::Relaxed) { Err(Stopped) } else { Ok(()) }
     }
 

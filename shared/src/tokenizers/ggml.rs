@@ -136,10 +136,9 @@ impl Ggml {
 
     /// The tokens that are found before the model looks at the text.
     pub fn added(&self) -> Vec<Added> {
-        let found = |kind| matches!(kind, PieceKind::Unknown | PieceKind::Control | PieceKind::UserDefined);
         (0..)
             .zip(self.tokens.iter().enumerate())
-            .filter(|(_, (place, _))| found(self.kind(*place)))
+            .filter(|(_, (place, _))| self.kind(*place).is_added())
             .map(|(id, (place, text))| Added {
                 special: self.kind(place) != PieceKind::UserDefined,
                 rstrip: self.strips && self.kind(place) == PieceKind::Control && !KEEPS_SPACES.contains(&text.as_str()),

@@ -59,10 +59,12 @@ impl Naming {
     pub const ALL: [Naming; 3] = [Naming::Llama3, Naming::Llama31, Naming::LlamaModels];
 }
 
+/// Where an image stands in a text.
+pub const IMAGE: &str = "<|image|>";
+
 /// The names of Llama 3.2 Vision as the hub has them: those of `llama_models`, but that an image's place has an id of its
 /// own behind the slots, 128256.
 pub fn vision() -> Vec<String> {
-    let image = "<|image|>".to_owned();
     let mut reserved = 0_u32..;
     let slot = |(slot, name): (usize, String)| match slot {
         // The slots without a name of their own count on from where `llama_models` has the image.
@@ -72,7 +74,7 @@ pub fn vision() -> Vec<String> {
         _ => name,
     };
     let own = Naming::LlamaModels.names().into_iter().enumerate().map(slot);
-    own.chain([image]).collect()
+    own.chain([IMAGE.to_owned()]).collect()
 }
 
 /// Runs of slots of Llama 4 (`llama4/tokenizer.py` of `llama_models`): a name, or with `{}` so many of them, counted

@@ -24,6 +24,14 @@ pub enum PieceKind {
     Byte,
 }
 
+impl PieceKind {
+    /// Whether pieces of this kind are found in text whole, or never, whatever merges there are: `tokenizer.json` lists
+    /// them as added tokens.
+    pub fn is_added(self) -> bool {
+        matches!(self, PieceKind::Unknown | PieceKind::Control | PieceKind::UserDefined)
+    }
+}
+
 /// One row: the kind and its number in the file.
 const KINDS: [(PieceKind, u64); 6] = [
     (PieceKind::Normal, 1),

@@ -35,7 +35,11 @@ fn is_error(finding: &Finding, ids: &[Id]) -> bool {
 
 /// Checks a checkpoint, or every one inside a path.
 pub(crate) fn run(options: &Options, document: &mut Document, context: &Context) -> Result<Status> {
-    if options.newest { newest::run(options, document, context) } else { any(options, document, context) }
+    let status =
+        if options.newest { newest::run(options, document, context) } else { any(options, document, context) }?;
+    // Rules end early at a signal, and what they found by then is no verdict.
+    context.progress.go_on()?;
+    Ok(status)
 }
 
 fn any(options: &Options, document: &mut Document, context: &Context) -> Result<Status> {
@@ -57,7 +61,7 @@ fn several(options: &Options, document: &mut Document, inside: &Inside, context:
     cli::inside(document, paths.iter().map(PathBuf::as_path), context, |child| any(options, child, context))?;
     let findings = match &inside.kind {
         Kind::Run(run) => of_run(run, document),
-        Kind::Tree => rules::check(&Case::new(&inside.rest()?), &context.policy),
+        Kind::Tree => rules::check(&Case::new(&inside.rest()?), context),
         Kind::Cache => Vec::new(),
     };
     let mut records = context.policy.records(&findings);
@@ -123,7 +127,7 @@ pub(crate) fn section(options: &Options, findings: Vec<FindingRecord>) -> Verify
 pub(crate) fn one(options: &Options, document: &mut Document, context: &Context) -> Result<Status> {
     let jobs = context.jobs.get();
     let mut checkpoint = layouts::open_weights(&document.path(), context.from, context.weights, jobs)?;
-    let mut findings = rules::check(&Case::new(&checkpoint), &context.policy);
+    let mut findings = rules::check(&Case::new(&checkpoint), context);
     if let Some(name) = &options.expect {
         findings.extend(expect::check(name, &Case::new(&checkpoint), context));
     }

@@ -9,6 +9,8 @@ mod write;
 
 use serde::{Deserialize, Serialize};
 
+use super::sentencepiece::{Model, PieceKind};
+
 pub use read::{Parsed, TokenizerJson, parse};
 pub use tekken::Tekken;
 pub use to_ranks::{MetaRanks, to_ranks};
@@ -65,5 +67,17 @@ impl Added {
             normalized: false,
             special: true,
         }
+    }
+
+    /// Those of a SentencePiece model, sorted by id.
+    pub fn of_model(model: &Model) -> Vec<Added> {
+        (0..)
+            .zip(&model.pieces)
+            .filter(|(_, piece)| piece.kind.is_added())
+            .map(|(id, piece)| Added {
+                special: piece.kind != PieceKind::UserDefined,
+                ..Added::special(id, &piece.text)
+            })
+            .collect()
     }
 }

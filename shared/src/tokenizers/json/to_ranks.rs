@@ -106,9 +106,7 @@ fn renamed(json: &TokenizerJson, ranks: usize) -> Result<Vec<(u32, String)>, Fin
     let mut namings = Naming::ALL.map(Naming::names).to_vec();
     namings.push(names::llama4());
     // Llama 3.2 Vision's code gives an image an id behind the slots.
-    let json_image = names::vision().pop();
-    let is_image =
-        |added: &Added| Some(&added.content) == json_image.as_ref() && added.id.checked_sub(first) == Some(count);
+    let is_image = |added: &Added| added.content == names::IMAGE && added.id.checked_sub(first) == Some(count);
     let mut renamed = Vec::new();
     for added in json.added.iter().filter(|added| !is_image(added)) {
         let slot = added.id.checked_sub(first).filter(|slot| *slot < count);

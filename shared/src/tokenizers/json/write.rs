@@ -297,12 +297,7 @@ fn merges(model: &Model) -> Result<Vec<(u32, u32)>, Finding> {
 /// # Errors
 /// [`Id::Unsupported`] for a model whose encodings that form cannot have; the message says why.
 pub fn from_sentencepiece(model: &Model, form: MergeForm) -> Result<Vec<u8>, Finding> {
-    let added = (0..)
-        .zip(&model.pieces)
-        .filter(|(_, piece)| matches!(piece.kind, PieceKind::Unknown | PieceKind::Control | PieceKind::UserDefined))
-        .map(|(id, piece)| Added { special: piece.kind != PieceKind::UserDefined, ..Added::special(id, &piece.text) })
-        .collect();
-    from_pieces(model, added, form)
+    from_pieces(model, Added::of_model(model), form)
 }
 
 /// The same, with what is said of the tokens that are found before the model looks at the text.

@@ -3,7 +3,6 @@
 
 use ckpt::archs::llama::{Generation, ModelFacts};
 use ckpt::tokenizers::json::Added;
-use ckpt::tokenizers::sentencepiece::PieceKind;
 use ckpt::tokenizers::{Ggml, Model, Naming, Ranks, Tekken};
 use serde_json::{Map, Value, json};
 
@@ -40,11 +39,6 @@ impl Tokens {
 
     /// Those of a SentencePiece model.
     pub(crate) fn of_model(model: &Model) -> Tokens {
-        use PieceKind::{Control, Unknown, UserDefined};
-        let pieces = (0..).zip(&model.pieces);
-        let added = pieces.filter(|(_, piece)| matches!(piece.kind, Unknown | Control | UserDefined));
-        let added =
-            added.map(|(id, piece)| Added { special: piece.kind != UserDefined, ..Added::special(id, &piece.text) });
         let name = |id| model.piece(id).map(|piece| piece.text.clone());
         Tokens {
             bos: model.bos.and_then(name),
@@ -52,7 +46,7 @@ impl Tokens {
             unk: name(model.unk),
             pad: None,
             clean_up: false,
-            added: added.collect(),
+            added: Added::of_model(model),
         }
     }
 
@@ -142,7 +136,7 @@ impl Tokens {
 
 #[cfg(test)]
 mod tests {
-    use ckpt::tokenizers::sentencepiece::Piece;
+    use ckpt::tokenizers::sentencepiece::{Piece, PieceKind};
     use sha2::{Digest, Sha256};
 
     use super::super::samples::llama32_1b;

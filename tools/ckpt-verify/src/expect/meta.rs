@@ -24,7 +24,7 @@ pub(super) fn check(case: &Case<'_>, context: &Context) -> Vec<Finding> {
             Err(error) => return vec![Finding::new(Id::FileUnreadable, format!("{error:#}"))],
         };
         let half = Case::new(&half);
-        let mut findings = rules::check(&half, &context.policy);
+        let mut findings = rules::check(&half, context);
         findings.retain(|finding| !checkpoint.findings.contains(finding));
         findings.extend(readiness(&half));
         return findings;

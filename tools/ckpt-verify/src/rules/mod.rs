@@ -24,7 +24,7 @@ mod uses;
 
 use std::collections::BTreeMap;
 
-use ckpt::cli::Policy;
+use ckpt::cli::Context;
 use ckpt::facts::{Finding, Id, limits};
 
 use crate::case::Case;
@@ -76,12 +76,15 @@ pub(crate) fn texts() -> impl Iterator<Item = &'static Text> {
     GROUPS.iter().flat_map(|(texts, _)| texts.iter())
 }
 
-/// What readers found and what the rules find.
-pub(crate) fn check(case: &Case<'_>, policy: &Policy) -> Vec<Finding> {
+/// What readers found and what the rules find. After a signal it is not all, and must not be told.
+pub(crate) fn check(case: &Case<'_>, context: &Context) -> Vec<Finding> {
     let mut findings = several::told(case);
     for (texts, check) in GROUPS {
         let Some(check) = check else { continue };
-        if texts.iter().any(|(id, _)| !policy.ignores(*id)) {
+        if context.progress.go_on().is_err() {
+            break;
+        }
+        if texts.iter().any(|(id, _)| !context.policy.ignores(*id)) {
             check(case, &mut findings);
         }
     }
