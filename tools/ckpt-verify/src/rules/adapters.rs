@@ -185,6 +185,11 @@ fn config(case: &Case<'_>, adapter: &Adapter<'_>, findings: &mut Vec<Finding>) {
     if !adapter.is_low_rank() {
         return;
     }
+    let ranks = said.get("rank_pattern").and_then(Value::as_object);
+    for (module, rank) in ranks.into_iter().flatten().filter(|row| !row.1.as_u64().is_some_and(|rank| rank > 0)) {
+        let message = format!("rank_pattern gives {module} no rank");
+        findings.push(finding(Id::AdapterConfig, &message).needed("a number from 1", rank));
+    }
     if adapter.alpha().is_none() {
         findings.push(finding(Id::AdapterAlpha, "the config does not say alpha").needed("lora_alpha", "none"));
     }

@@ -94,6 +94,12 @@ pub(crate) const CASES: &[Case] = &[
         &["error adapter-config adapter_config.json -"],
     ),
     (
+        "a rank of one module that is no number",
+        LORA,
+        |model| set(&model.join(CONFIG), &[("rank_pattern", json!({"q_proj": "4"}))]),
+        &["error adapter-config adapter_config.json -"],
+    ),
+    (
         "a rank that is no size",
         LORA,
         |model| set(&model.join(CONFIG), &[("r", json!(-1))]),
