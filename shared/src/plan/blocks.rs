@@ -37,6 +37,7 @@ impl Blocks {
     /// Cuts `recipe` into blocks of about `limit` bytes. A value of less than a byte an element is cut as the one
     /// row of bytes it is.
     pub fn new(recipe: &Recipe, limit: u64) -> Blocks {
+        let limit = if in_one_go(recipe) { limit } else { limit.div_ceil(STEPS) };
         let (shape, item) = match recipe.dtype.item_bytes() {
             Some(item) => (recipe.shape.clone(), item),
             None => (vec![recipe.len_bytes()], 1),
@@ -55,7 +56,7 @@ impl Blocks {
         let mut rows = limit.checked_div(step.max(1)).unwrap_or(1).max(1);
         let granule = match recipe.dtype.item_bytes() {
             // Bytes are counted, and blocks are not cut.
-            None => recipe.dtype.block().1,
+            None => heads(recipe).filter(|bytes| *bytes <= limit).unwrap_or(recipe.dtype.block().1),
             Some(_) if axis == 0 => granule(recipe),
             Some(_) => 1,
         };
@@ -99,6 +100,29 @@ impl Blocks {
     pub fn iter(&self) -> impl Iterator<Item = Block> + '_ {
         (0..self.count).map(|number| self.get(number))
     }
+}
+
+/// So many times smaller are blocks of values that are computed step by step: what each step leaves to the next should
+/// still be in the processor's cache.
+const STEPS: u64 = 4;
+
+/// Whether a value is moved as it stands, or made of parts that are read again for each block: of an adapter, or of
+/// rows whose columns are wanted.
+fn in_one_go(recipe: &Recipe) -> bool {
+    fn any(recipe: &Recipe, is: fn(&Op) -> bool) -> bool {
+        is(&recipe.op) || recipe.op.operands().into_iter().any(|of| any(of, is))
+    }
+    let computed = |op: &Op| matches!(op, Op::Cast(_) | Op::Math(_) | Op::Dequant(_) | Op::Quant(_));
+    !any(recipe, computed) || any(recipe, |op| matches!(op, Op::Transpose(..) | Op::Math(Math::Merge(_))))
+}
+
+/// Bytes of the blocks of rows that are cheapest made together; none where rows are not whole blocks.
+fn heads(recipe: &Recipe) -> Option<u64> {
+    let Op::Quant(of) = &recipe.op else { return None };
+    let columns = of.shape.iter().skip(1).try_fold(1u64, |product, size| product.checked_mul(*size))?;
+    let (elements, bytes) = recipe.dtype.block();
+    let row = columns.checked_div(elements).filter(|_| columns.is_multiple_of(elements))?.checked_mul(bytes)?;
+    row.checked_mul(granule(of)).filter(|bytes| *bytes > 0)
 }
 
 /// Rows that are cheapest made together: a whole head where a rotary gather is inside, so that no row is read twice.

@@ -84,12 +84,40 @@ pub(super) fn gather(
         }
         read(&mut scratch, first + from)?;
         let unit = to_usize(unit);
-        each(inner, &mut |from, inner_to| {
-            let (from, to) = (to_usize(from), to + inner_to);
-            dest.buffer[to..to + unit].copy_from_slice(&scratch[from..from + unit]);
+        let (outer, plane) = inner.split_at(inner.len().saturating_sub(2));
+        each(outer, &mut |from, inner_to| {
+            spread(plane, unit, &scratch[to_usize(from)..], &mut dest.buffer[to + inner_to..]);
             Ok(())
         })
     })
+}
+
+/// Units along a side of what is copied together: rows of a matrix that becomes columns are read while the processor
+/// still has the lines that it wrote their neighbours to.
+const SIDE: usize = 16;
+
+/// Copies the units of two axes at the most.
+fn spread(plane: &[Axis], unit: usize, from: &[u8], to: &mut [u8]) {
+    let one = Axis { size: 1, from: 0, to: 0 };
+    let (rows, columns) = match *plane {
+        [rows, columns] => (rows, columns),
+        [columns] => (one, columns),
+        _ => (one, one),
+    };
+    let (down, along) = (to_usize(rows.size), to_usize(columns.size));
+    let squares = (0..down).step_by(SIDE).flat_map(|row| (0..along).step_by(SIDE).map(move |column| (row, column)));
+    for (row, column) in squares {
+        for row in row..(row + SIDE).min(down) {
+            let (from, to) = (&from[row * to_usize(rows.from)..], &mut to[row * rows.to..]);
+            let columns_of_square = column..(column + SIDE).min(along);
+            let places = columns_of_square.map(|column| (column * to_usize(columns.from), column * columns.to));
+            match unit {
+                2 => places.for_each(|(at, place)| to[place..][..2].copy_from_slice(&from[at..][..2])),
+                4 => places.for_each(|(at, place)| to[place..][..4].copy_from_slice(&from[at..][..4])),
+                _ => places.for_each(|(at, place)| to[place..][..unit].copy_from_slice(&from[at..][..unit])),
+            }
+        }
+    }
 }
 
 /// Joins neighbouring axes that step through store and destination as one.

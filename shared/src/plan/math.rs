@@ -4,20 +4,21 @@
     clippy::indexing_slicing,
     clippy::as_conversions,
     clippy::cast_possible_truncation,
-    clippy::cast_possible_wrap,
-    clippy::cast_precision_loss,
-    reason = "kernels: math.rs of facts has proved that shapes agree; numbers of at most 8 bits are exact in F32"
+    clippy::inline_always,
+    reason = "kernels: math.rs of facts has proved that shapes agree; what is not inlined is not compiled for wider vectors"
 )]
 
 use anyhow::{Result, bail};
-use half::{bf16, f16};
 
-use super::decode::{Number, Visit, decoder};
+use super::cast::{to_bf16, to_half};
+use super::decode::{Number, Visit, decoder, half};
 use super::gather::packed;
 use super::lowrank;
 use crate::bytes::{to_u64, to_usize};
-use crate::facts::math::{Arithmetic, Packing};
+use crate::facts::math::Arithmetic;
 use crate::facts::{Dtype, Finding, Id, Math, Recipe};
+
+mod fields;
 
 /// Makes a box of a value, contiguous.
 pub(super) type Fetch<'a> = &'a dyn Fn(&Recipe, &[u64], &[u64], &mut [u8]) -> Result<()>;
@@ -37,21 +38,14 @@ pub(super) fn make(
     match step {
         Math::Numbers { of, read } => {
             let stored = boxed(fetch, of, start, size)?;
-            decoder(*read, Floats { stored: &stored, out });
+            pulp::Arch::new().dispatch(Numbers { read: *read, stored: &stored, out });
             Ok(())
         }
-        Math::Fields { of, packing } => fields(fetch, of, *packing, dtype, start, size, out),
+        Math::Fields { of, packing } => fields::make(fetch, of, *packing, dtype, start, size, out),
         Math::Pick { of, table } => {
             let places = boxed(fetch, of, start, size)?;
             let table = boxed(fetch, table, &[0], &table.shape)?;
-            let (table, _) = table.as_chunks::<4>();
-            for (out, &place) in out.as_chunks_mut::<4>().0.iter_mut().zip(&places) {
-                let Some(value) = table.get(usize::from(place)) else {
-                    bail!(outside("a number", place, table.len()));
-                };
-                *out = *value;
-            }
-            Ok(())
+            pick(&places, table.as_chunks().0, out.as_chunks_mut().0)
         }
         Math::Spread { of, by } => spread(fetch, of, by, start, size, out),
         Math::Take { of, index } => take(fetch, of, index, start, size, out),
@@ -59,15 +53,7 @@ pub(super) fn make(
         Math::With { how, left, right } => {
             fetch(left, start, size, out)?;
             let right = boxed(fetch, right, start, size)?;
-            match dtype {
-                Dtype::F16 => {
-                    with(*how, out, &right, |v| f16::from_le_bytes(v).to_f32(), |v| f16::from_f32(v).to_le_bytes());
-                }
-                Dtype::Bf16 => {
-                    with(*how, out, &right, |v| bf16::from_le_bytes(v).to_f32(), |v| bf16::from_f32(v).to_le_bytes());
-                }
-                _ => with(*how, out, &right, f32::from_le_bytes, f32::to_le_bytes),
-            }
+            pulp::Arch::new().dispatch(With { how: *how, dtype, out, right: &right });
             Ok(())
         }
     }
@@ -86,6 +72,38 @@ fn boxed(fetch: Fetch<'_>, of: &Recipe, start: &[u64], size: &[u64]) -> Result<V
     Ok(bytes)
 }
 
+/// The numbers at places of a table.
+fn pick(places: &[u8], table: &[[u8; 4]], out: &mut [[u8; 4]]) -> Result<()> {
+    if let Some(place) = places.iter().find(|place| usize::from(**place) >= table.len()) {
+        bail!(outside("a number", place, table.len()));
+    }
+    // As large as a byte can count, so that no place is held against it again.
+    let mut all = [[0; 4]; 256];
+    let count = table.len().min(256);
+    all[..count].copy_from_slice(&table[..count]);
+    for (out, &place) in out.iter_mut().zip(places) {
+        *out = all[usize::from(place)];
+    }
+    Ok(())
+}
+
+/// Elements that are numbers by themselves, which become F32; as what `pulp` compiles for each set of vector
+/// instructions, like the kernels below.
+struct Numbers<'a> {
+    read: Dtype,
+    stored: &'a [u8],
+    out: &'a mut [u8],
+}
+
+impl pulp::NullaryFnOnce for Numbers<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        decoder(self.read, Floats { stored: self.stored, out: self.out });
+    }
+}
+
 /// Bytes that become F32.
 struct Floats<'a> {
     stored: &'a [u8],
@@ -95,6 +113,7 @@ struct Floats<'a> {
 impl Visit for Floats<'_> {
     type Output = ();
 
+    #[inline(always)]
     fn visit<const N: usize, T: Number>(self, decode: impl Fn([u8; N]) -> T) {
         for (out, bytes) in self.out.as_chunks_mut::<4>().0.iter_mut().zip(self.stored.as_chunks::<N>().0) {
             let value: f64 = decode(*bytes).into();
@@ -103,8 +122,34 @@ impl Visit for Floats<'_> {
     }
 }
 
+/// Two values of one dtype, of which the first becomes the result.
+struct With<'a> {
+    how: Arithmetic,
+    dtype: Dtype,
+    out: &'a mut [u8],
+    right: &'a [u8],
+}
+
+impl pulp::NullaryFnOnce for With<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let With { how, dtype, out, right } = self;
+        match dtype {
+            Dtype::F16 => with(how, out, right, |v| half(u16::from_le_bytes(v)), |v| to_half(v).to_le_bytes()),
+            Dtype::Bf16 => {
+                let read = |v| f32::from_bits(u32::from(u16::from_le_bytes(v)) << 16);
+                with(how, out, right, read, |v| to_bf16(v).to_le_bytes());
+            }
+            _ => with(how, out, right, f32::from_le_bytes, f32::to_le_bytes),
+        }
+    }
+}
+
 /// Two values in the numbers of F32, rounded to their own dtype: for sums, products and quotients of dtypes of less
 /// than half as many bits this is one rounding (Figueroa, "When is double rounding innocuous?", 1995).
+#[inline(always)]
 fn with<const N: usize>(
     how: Arithmetic,
     out: &mut [u8],
@@ -120,71 +165,6 @@ fn with<const N: usize>(
         Arithmetic::Times => pairs.for_each(|(a, b)| *a = write(read(*a) * read(*b))),
         Arithmetic::Over => pairs.for_each(|(a, b)| *a = write(read(*a) / read(*b))),
     }
-}
-
-/// Numbers of a few bits out of the elements that hold them.
-fn fields(
-    fetch: Fetch<'_>,
-    of: &Recipe,
-    packing: Packing,
-    dtype: Dtype,
-    start: &[u64],
-    size: &[u64],
-    out: &mut [u8],
-) -> Result<()> {
-    let Packing { bits, axis, order, more, less } = packing;
-    if size.contains(&0) {
-        return Ok(());
-    }
-    let word = of.dtype.bits();
-    // Numbers of a word that are not in their own order may stand anywhere within it.
-    let (first, end) = (start[axis], start[axis] + size[axis]);
-    let low = first * u64::from(bits) / word;
-    let high = (end * u64::from(bits)).div_ceil(word);
-    let (mut from, mut count) = (start.to_vec(), size.to_vec());
-    from[axis] = low;
-    count[axis] = high - low;
-    let stored = boxed(fetch, of, &from, &count)?;
-    let words: Vec<u32> = if of.dtype == Dtype::U8 {
-        stored.iter().map(|&byte| u32::from(byte)).collect()
-    } else {
-        stored.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect()
-    };
-    let strides = packed(&count, 1);
-    let along = to_usize(strides[axis]);
-    // Of each number: its first word, counted along the axis, and its first bit in it.
-    let places: Vec<(usize, u32)> = (first..end)
-        .map(|index| {
-            let bit = order.place(index) * u64::from(bits) - low * word;
-            (to_usize(bit / word) * along, (bit % word) as u32)
-        })
-        .collect();
-    let mask = (1u32 << bits) - 1;
-    let number = |at: usize, shift: u32| {
-        let mut pair = u64::from(words[at]);
-        if shift + bits > word as u32 {
-            pair |= u64::from(words.get(at + along).copied().unwrap_or(0)) << word;
-        }
-        (((pair >> shift) as u32 & mask) + more) & mask
-    };
-    let put = |index: usize, number: u32, out: &mut [u8]| {
-        if dtype == Dtype::U8 {
-            out[index] = number as u8;
-        } else {
-            out[4 * index..][..4].copy_from_slice(&((number as i32 - less as i32) as f32).to_le_bytes());
-        }
-    };
-    let columns = to_usize(size.last().copied().unwrap_or(1));
-    let rows = to_usize(size.iter().product()) / columns;
-    let row_of_words = if size.len() == 2 && axis == 1 { to_usize(strides[0]) } else { 0 };
-    for row in 0..rows {
-        for column in 0..columns {
-            let (base, place) =
-                if size.len() == 2 && axis == 0 { (column, places[row]) } else { (row * row_of_words, places[column]) };
-            put(row * columns + column, number(base + place.0, place.1), out);
-        }
-    }
-    Ok(())
 }
 
 /// Elements repeated along every dimension.
@@ -208,12 +188,15 @@ fn spread(fetch: Fetch<'_>, of: &Recipe, by: &[u64], start: &[u64], size: &[u64]
         let row = &stored[to_usize(row)..];
         let mut at = start[last];
         let mut rest = line;
+        if by[last] == 1 {
+            rest.copy_from_slice(&row[..rest.len()]);
+            rest = &mut [];
+        }
         while !rest.is_empty() {
             let place = at / by[last];
             let run = ((place + 1) * by[last]).min(start[last] + size[last]) - at;
             let (piece, after) = rest.split_at_mut(to_usize(run) * item);
-            let element = &row[to_usize(place - from[last]) * item..][..item];
-            piece.chunks_exact_mut(item).for_each(|out| out.copy_from_slice(element));
+            repeat(piece, &row[to_usize(place - from[last]) * item..][..item]);
             (rest, at) = (after, at + run);
         }
         for axis in (0..last).rev() {
@@ -225,6 +208,15 @@ fn spread(fetch: Fetch<'_>, of: &Recipe, by: &[u64], start: &[u64], size: &[u64]
         }
     }
     Ok(())
+}
+
+/// Fills a run with one element.
+fn repeat(run: &mut [u8], element: &[u8]) {
+    match (element.first_chunk::<4>(), element.first_chunk::<2>(), element.len()) {
+        (Some(element), _, 4) => run.as_chunks_mut().0.fill(*element),
+        (_, Some(element), 2) => run.as_chunks_mut().0.fill(*element),
+        (_, _, item) => run.chunks_exact_mut(item).for_each(|out| out.copy_from_slice(element)),
+    }
 }
 
 /// Rows more than those wanted that one read may bring along.

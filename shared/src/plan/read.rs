@@ -22,6 +22,9 @@ use crate::facts::{Dtype, FileId, Finding, Id, Op, Progress, Recipe};
 /// Bytes of an F32.
 const VALUE: usize = 4;
 
+/// Elements that are made at once where they go through two kernels: a multiple of every block.
+const PIECE: usize = 2048;
+
 /// Reads values of recipes that stand on the files of one pool.
 #[derive(Debug)]
 pub struct Reader<'a> {
@@ -299,13 +302,25 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Whole blocks of F32 values, from byte `first` of the blocks on.
+    /// Whole blocks of F32 values, from byte `first` of the blocks on. Values that are stored in another dtype are cast
+    /// in pieces that stay in the nearest cache.
     fn quantized(&self, of: &Recipe, dtype: Dtype, first: u64, out: &mut [u8]) -> Result<()> {
         let (elements, bytes) = dtype.block();
         let (first, count) = (first / bytes * elements, to_u64(out.len()) / bytes * elements);
-        let mut values = vec![0; to_usize(count) * VALUE];
-        self.range(of, first, first + count, &mut values)?;
-        dequant::to_q8_0(&values, out);
+        let stored = match &of.op {
+            Op::Cast(stored) => stored,
+            _ => of,
+        };
+        let item = to_usize(stored.dtype.item_bytes().context("a part of less than a byte an element")?);
+        let mut values = vec![0; to_usize(count) * item];
+        self.range(stored, first, first + count, &mut values)?;
+        let mut floats = [0; PIECE * VALUE];
+        let pieces = values.chunks(PIECE * item).zip(out.chunks_mut(PIECE / to_usize(elements) * to_usize(bytes)));
+        for (values, out) in pieces {
+            let floats = &mut floats[..values.len() / item * VALUE];
+            self.cast(stored.dtype, values, of.dtype, floats)?;
+            dequant::to_q8_0(floats, out);
+        }
         Ok(())
     }
 
@@ -314,8 +329,11 @@ impl<'a> Reader<'a> {
         let count = size.iter().product::<u64>();
         let mut values = vec![0; to_usize(count * item)];
         self.boxed(of, start, size, &mut values)?;
-        cast::cast(of.dtype, &values, to.dtype, out)?;
-        self.overflowed.fetch_add(cast::overflows(of.dtype, &values, to.dtype, out), Ordering::Relaxed);
+        self.cast(of.dtype, &values, to.dtype, out)
+    }
+
+    fn cast(&self, from: Dtype, values: &[u8], to: Dtype, out: &mut [u8]) -> Result<()> {
+        self.overflowed.fetch_add(cast::cast(from, values, to, out)?, Ordering::Relaxed);
         Ok(())
     }
 }

@@ -7,7 +7,6 @@
     clippy::indexing_slicing,
     clippy::cast_possible_wrap,
     clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
     clippy::cast_precision_loss,
     reason = "numeric kernels over blocks whose sizes are types; integers have at most sixteen bits"
 )]
@@ -15,10 +14,13 @@
 mod grids;
 mod iq;
 mod k;
+mod quantize;
 mod small;
 
 use anyhow::{Result, bail};
 use half::f16;
+
+pub(super) use quantize::to_q8_0;
 
 use crate::facts::Dtype;
 use crate::facts::check::{dequantizable, unknown_blocks};
@@ -92,14 +94,6 @@ pub(super) fn is_finite(dtype: Dtype, blocks: &[u8]) -> bool {
     // All exponent bits of a half are set in NaN and the infinities.
     let finite = |block: &[u8]| scales.iter().all(|&at| u16_at(block, at) & 0x7c00 != 0x7c00);
     blocks.chunks_exact(dtype.block().1 as usize).all(finite)
-}
-
-/// Makes Q8_0 blocks of F32 values, 32 a block.
-pub(super) fn to_q8_0(values: &[u8], out: &mut [u8]) {
-    let (values, _) = values.as_chunks::<4>();
-    for (values, out) in values.as_chunks::<32>().0.iter().zip(out.as_chunks_mut::<34>().0) {
-        small::to_q8_0(&values.map(f32::from_le_bytes), out);
-    }
 }
 
 /// Runs a kernel on every block of `M` bytes, which stands for `N` values.

@@ -62,17 +62,6 @@ pub(super) fn q8_0(block: &[u8; 34], out: &mut [f32; 32]) {
     }
 }
 
-/// The nearest block, as ggml's quantiser rounds (`quantize_row_q8_0_ref`): by the reciprocal of the scale before it is
-/// cut to half precision, halves away from zero.
-pub(super) fn to_q8_0(values: &[f32; 32], block: &mut [u8; 34]) {
-    let d = values.iter().fold(0.0f32, |most, value| most.max(value.abs())) / 127.0;
-    let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
-    block[..2].copy_from_slice(&half::f16::from_f32(d).to_le_bytes());
-    for (byte, value) in block[2..].iter_mut().zip(values) {
-        *byte = (value * inverse).round() as i8 as u8;
-    }
-}
-
 pub(super) fn iq4_nl(block: &[u8; 18], out: &mut [f32; 32]) {
     let d = half(block, 0);
     for (place, out) in out.iter_mut().enumerate() {

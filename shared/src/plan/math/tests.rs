@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use half::f16;
+
 use super::*;
-use crate::facts::math::Order;
+use crate::facts::math::{Order, Packing};
 use crate::facts::{Op, check::check};
 
 fn literal(dtype: Dtype, shape: &[u64], bytes: Vec<u8>) -> Arc<Recipe> {
