@@ -91,6 +91,7 @@ const FAMILIES: &[(&str, &str, &str)] = &[
     ("mistral", "hf", "families/mistral"),
     ("mixtral", "mistral", "tiny-mistral/mixture"),
     ("mixtral", "hf", "families/mixtral"),
+    ("mixtral", "gguf", "families/mixtral.gguf"),
     ("mllama", "meta", "mllama-meta"),
     ("mllama", "hf", "families/mllama"),
     ("phi3", "hf", "families/phi3"),
@@ -98,9 +99,11 @@ const FAMILIES: &[(&str, &str, &str)] = &[
     ("qwen2", "hf", "families/qwen2"),
     ("qwen2", "gguf", "families/qwen2.gguf"),
     ("qwen2_moe", "hf", "families/qwen2_moe"),
+    ("qwen2_moe", "gguf", "families/qwen2_moe.gguf"),
     ("qwen3", "hf", "families/qwen3"),
     ("qwen3", "gguf", "families/qwen3.gguf"),
     ("qwen3_moe", "hf", "families/qwen3_moe"),
+    ("qwen3_moe", "gguf", "families/qwen3_moe.gguf"),
 ];
 
 /// Makes of the fixtures what is not committed: a smaller copy would only say the same twice.

@@ -1,5 +1,7 @@
 """A tiny random model of each family, as transformers saves it; of those that llama.cpp has under a name of its own, a GGUF."""
 
+import re
+
 import digests
 import gguf
 import numpy
@@ -81,7 +83,7 @@ FAMILIES = {
     ),
     "llama4_text": ("Llama4ForCausalLM", "Llama4TextConfig", LLAMA4, None),
     "mistral": ("MistralForCausalLM", "MistralConfig", OWN_HEAD | {"sliding_window": None}, None),
-    "mixtral": ("MixtralForCausalLM", "MixtralConfig", TEXT | {"num_local_experts": 2}, None),
+    "mixtral": ("MixtralForCausalLM", "MixtralConfig", TEXT | {"num_local_experts": 2}, "llama"),
     "mllama": ("MllamaForConditionalGeneration", "MllamaConfig", MLLAMA, None),
     "phi3": ("Phi3ForCausalLM", "Phi3Config", TEXT, "phi3"),
     "qwen2": ("Qwen2ForCausalLM", "Qwen2Config", TEXT, "qwen2"),
@@ -89,10 +91,10 @@ FAMILIES = {
         "Qwen2MoeForCausalLM",
         "Qwen2MoeConfig",
         TEXT | EXPERTS | {"shared_expert_intermediate_size": 10},
-        None,
+        "qwen2moe",
     ),
     "qwen3": ("Qwen3ForCausalLM", "Qwen3Config", OWN_HEAD, "qwen3"),
-    "qwen3_moe": ("Qwen3MoeForCausalLM", "Qwen3MoeConfig", OWN_HEAD | EXPERTS, None),
+    "qwen3_moe": ("Qwen3MoeForCausalLM", "Qwen3MoeConfig", OWN_HEAD | EXPERTS | {"norm_topk_prob": True}, "qwen3moe"),
 }
 
 
@@ -115,6 +117,8 @@ def make(folder):
         entries += [digests.entry(key, weights[key], file=f"{name}/model.safetensors") for key in sorted(weights)]
         if architecture:
             entries += written(folder, name, architecture, config, weights)
+        if name == "mixtral":
+            entries += written(folder, name, architecture, config, weights, apart=True)
     digests.write(folder / "expected.json", {"transformers": transformers.__version__, "tensors": entries})
 
 
@@ -128,11 +132,13 @@ def by_ratio(table, ratios):
     return out.reshape(table.shape)
 
 
-def written(folder, name, architecture, config, weights):
-    """The same in GGUF, under the names of gguf-py's own map; llama.cpp keeps Gemma's norms with the one that is added to them."""
+def written(folder, name, architecture, config, weights, apart=False):
+    """The same in GGUF, under the names of gguf-py's own map; llama.cpp keeps Gemma's norms with the one that is added to them,
+    Llama's queries and keys in Meta's order, and the experts of a layer in one tensor, but for files of early 2024.
+    """
     (number,) = (number for number, own in gguf.MODEL_ARCH_NAMES.items() if own == architecture)
     names = gguf.get_tensor_name_map(number, config.num_hidden_layers)
-    file = f"{name}.gguf"
+    file = f"{name}-apart.gguf" if apart else f"{name}.gguf"
     writer = gguf.GGUFWriter(folder / file, architecture)
     writer.add_block_count(config.num_hidden_layers)
     writer.add_embedding_length(config.hidden_size)
@@ -140,10 +146,34 @@ def written(folder, name, architecture, config, weights):
     writer.add_head_count(config.num_attention_heads)
     writer.add_head_count_kv(config.num_key_value_heads)
     writer.add_key_length(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
-    entries = []
+    experts = getattr(config, "num_local_experts", None) or getattr(config, "num_experts", None)
+    if experts:
+        writer.add_expert_count(experts)
+        writer.add_expert_used_count(config.num_experts_per_tok)
+    if getattr(config, "moe_intermediate_size", None):
+        writer.add_expert_feed_forward_length(config.moe_intermediate_size)
+    if getattr(config, "shared_expert_intermediate_size", None):
+        writer.add_expert_shared_feed_forward_length(config.shared_expert_intermediate_size)
+    heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
+    held, stacks = {}, {}
     for key, tensor in weights.items():
         values = tensor.float() + (name.startswith("gemma") and key.endswith("norm.weight"))
-        own = names.get_name(key, try_suffixes=(".weight", ".bias"))
+        count = heads.get(key.split(".")[-2]) if architecture == "llama" else None
+        if count:
+            rows, columns = values.shape
+            values = values.reshape(count, 2, rows // count // 2, columns).swapaxes(1, 2).reshape(rows, columns)
+        expert = re.search(r"\.experts\.(\d+)\.", key)
+        own = names.get_name(key.replace(expert[0], ".experts.") if expert else key, try_suffixes=(".weight", ".bias"))
+        if expert and apart:
+            own = own.replace("_exps", f".{expert[1]}")
+        if expert and not apart:
+            stacks.setdefault(own, {})[int(expert[1])] = values
+        else:
+            # One row is a row.
+            held[own] = values[0] if "ffn_gate_inp_shexp" in own else values
+    held |= {own: torch.stack([values[number] for number in sorted(values)]) for own, values in stacks.items()}
+    entries = []
+    for own, values in held.items():
         writer.add_tensor(own, numpy.ascontiguousarray(values.numpy()))
         entries.append(digests.entry(own, values, file=file))
     writer.write_header_to_file()

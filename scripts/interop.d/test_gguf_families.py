@@ -1,6 +1,7 @@
 """Every family through GGUF: written by us, read by gguf-py, transformers and llama.cpp; and back again."""
 
 import json
+import re
 import unicodedata
 
 import gguf
@@ -19,6 +20,9 @@ MODELS = {
     "qwen3": "qwen3",
     # transformers takes what is called Mistral for what gguf-py has no name for.
     "codestral": "llama",
+    "mixtral": "llama",
+    "qwen2-moe": "qwen2moe",
+    "qwen3-moe": "qwen3moe",
     "gemma2": "gemma2",
     "gemma3": "gemma3",
     "phi3": "phi3",
@@ -107,13 +111,15 @@ def test_llama_cpp_reads_the_same_tokens(name, saved, tmp_path):
     assert told["eos"] == by_name[settings["eos_token"]]
 
 
-# Its reader of GGUF leaves the factors of Phi-3's scaling out.
-@pytest.mark.parametrize("name", [name for name in MODELS if name != "phi3-long"])
+# Its reader of GGUF leaves the factors of Phi-3's scaling out, and takes Mixtral for a Llama without experts.
+@pytest.mark.parametrize("name", [name for name in MODELS if name not in ("phi3-long", "mixtral")])
 def test_transformers_loads_what_we_write(name, saved):
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
-    folder, made, _ = saved["5.23.0", name]
-    theirs = AutoModelForCausalLM.from_pretrained(made, gguf_file=FILE, dtype=torch.float32, attn_implementation="eager")
+    folder, made, back = saved["5.23.0", name]
+    # The same reader leaves the width of an expert out, which the config that we make of the file says.
+    config = {"config": AutoConfig.from_pretrained(back)} if name.endswith("-moe") else {}
+    theirs = AutoModelForCausalLM.from_pretrained(made, gguf_file=FILE, dtype=torch.float32, attn_implementation="eager", **config)
     ids = [5, 9, 40, 300, 17, 2, 301, 99]
     with torch.no_grad():
         near(theirs(torch.tensor([ids])).logits[0], logits(folder, ids))
@@ -152,7 +158,9 @@ def test_every_tensor_is_what_gguf_py_would_write(name, kind, saved, tmp_path):
     reader = gguf.GGUFReader(tmp_path / FILE)
     assert {tensor.name for tensor in reader.tensors} == plain.keys()
     for tensor in reader.tensors:
-        kept = gguf.GGMLQuantizationType.F32 if len(tensor.shape) == 1 else wanted
+        # What chooses among experts stays F32, as llama.cpp's converter leaves it.
+        vector = len(tensor.shape) == 1 or "ffn_gate_inp" in tensor.name
+        kept = gguf.GGMLQuantizationType.F32 if vector else wanted
         assert tensor.tensor_type == kept, tensor.name
         assert tensor.data.tobytes() == gguf.quants.quantize(plain[tensor.name], kept).tobytes(), tensor.name
     config = json.loads((folder / "config.json").read_text())
@@ -160,4 +168,6 @@ def test_every_tensor_is_what_gguf_py_would_write(name, kind, saved, tmp_path):
     names = gguf.get_tensor_name_map(number, config["num_hidden_layers"])
     factors = {f"rope_factors_{which}.weight" for which in ("long", "short")} & plain.keys()
     assert len(factors) == (2 if name == "phi3-long" else 0)
-    assert plain.keys() - factors == {names.get_name(key, try_suffixes=(".weight", ".bias")) for key in support.load_hf(folder)}
+    # Its map has the names without the experts' numbers.
+    together = {re.sub(r"\.experts\.\d+\.", ".experts.", key) for key in support.load_hf(folder)}
+    assert plain.keys() - factors == {names.get_name(key, try_suffixes=(".weight", ".bias")) for key in together}

@@ -14,7 +14,7 @@ use crate::archs::{ARCHS, Arch, Change, Match, Naming, Need, Row, Size, Sizes};
 use crate::bytes::work;
 use crate::facts::math::{Arithmetic, Math};
 use crate::facts::recipe::{RotaryOrder, Tile};
-use crate::facts::{Dtype, Finding, Id, Op, Progress, Recipe, Tensor};
+use crate::facts::{Dtype, Finding, Id, Op, Progress, Recipe, Tensor, limits};
 use crate::layouts::training::{Keys, is_progress};
 use crate::layouts::{Checkpoint, Family, Layout};
 use crate::plan::compare;
@@ -88,8 +88,10 @@ pub fn table(checkpoint: &Checkpoint, reader: &Reader<'_>, jobs: usize, progress
         match family.arch.find(family.naming, &tensor.name) {
             Some(found) if found.row.need == Need::Derived => left_out.push(tensor.name),
             Some(found) => {
-                let tensor = renamed(family.naming, found, tensor, head_dim.unwrap_or(1), repeated);
-                known.push((found, tensor));
+                for (found, tensor) in unstacked(family.naming, found, tensor, known.len())? {
+                    let tensor = renamed(family.naming, found, tensor, head_dim.unwrap_or(1), repeated);
+                    known.push((found, tensor));
+                }
             }
             None if is_derived(&tensor.name) => left_out.push(tensor.name),
             None => unknown.push(tensor),
@@ -328,6 +330,24 @@ fn repeated_heads(
     Ok(u64::try_from(repeated).unwrap_or(1))
 }
 
+/// The tensors of a layer's experts, where all of them stand in one; any other as it is.
+///
+/// # Errors
+/// A finding for more experts than a model can have, counting those that there are `already`.
+fn unstacked(naming: Naming, found: Match, tensor: Tensor, already: usize) -> Result<Vec<(Match, Tensor)>, Finding> {
+    let stack = found.row.stacks(naming) && tensor.recipe.shape.len() > found.row.shape.len();
+    let (Some(&experts), true) = (tensor.recipe.shape.first(), stack) else { return Ok(vec![(found, tensor)]) };
+    if experts > limits::EXPERTS || already > limits::TENSORS {
+        let finding = Finding::new(Id::Unsupported, "more experts than models have").tensor(tensor.name);
+        return Err(finding.needed(format!("at most {}", limits::EXPERTS), experts));
+    }
+    let one = |expert: u64| {
+        let recipe = tensor.recipe.part(expert);
+        (Match { expert, ..found }, Tensor { name: tensor.name.clone(), recipe, crc32: None })
+    };
+    Ok((0..experts).map(one).collect())
+}
+
 /// A tensor under its Hugging Face name, with Hugging Face's values.
 fn renamed(naming: Naming, found: Match, tensor: Tensor, head_dim: u64, repeated: u64) -> Tensor {
     let name = found.named(Naming::Hf).unwrap_or(tensor.name);
@@ -336,6 +356,11 @@ fn renamed(naming: Naming, found: Match, tensor: Tensor, head_dim: u64, repeated
     }
     let mut recipe = tensor.recipe.dequantized();
     let mut crc32 = tensor.crc32;
+    if let ([Size::Exactly(1), _], &[columns]) = (found.row.shape, recipe.shape.as_slice()) {
+        // One row is a row.
+        let (dtype, shape) = (recipe.dtype, vec![1, columns]);
+        recipe = Recipe { dtype, shape, op: Op::Reshape(Arc::new(recipe)) };
+    }
     if found.row.shape.first() == Some(&Size::KvHeads) && repeated > 1 {
         recipe = without_repeats(recipe, repeated);
         crc32 = None;

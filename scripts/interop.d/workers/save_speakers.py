@@ -129,6 +129,7 @@ OWN_HEAD = TEXT | {"head_dim": 32}
 QWEN3_HEAD = TEXT | {"head_dim": 128}
 # Nor another for Gemma; the window is shorter than the text that is tried.
 GEMMA = TEXT | {"head_dim": 256, "query_pre_attn_scalar": 256, "sliding_window": 8}
+EXPERTS = {"num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
 LONG = {
     "rope_type" if transformers.__version__ >= "5" else "type": "longrope",
     "long_factor": [1.0, 1.5, 2.5, 4.0, 5.0, 7.0, 9.5, 12.0],
@@ -141,6 +142,9 @@ MODELS = {
     "qwen2-tied": ("Qwen2ForCausalLM", "Qwen2Config", TEXT | {"tie_word_embeddings": True}, qwen2),
     "qwen3": ("Qwen3ForCausalLM", "Qwen3Config", QWEN3_HEAD, qwen2),
     "codestral": ("MistralForCausalLM", "MistralConfig", OWN_HEAD | {"sliding_window": None}, mistral),
+    "mixtral": ("MixtralForCausalLM", "MixtralConfig", TEXT | {"num_local_experts": 4}, mistral),
+    "qwen2-moe": ("Qwen2MoeForCausalLM", "Qwen2MoeConfig", TEXT | EXPERTS | {"shared_expert_intermediate_size": 64}, qwen2),
+    "qwen3-moe": ("Qwen3MoeForCausalLM", "Qwen3MoeConfig", QWEN3_HEAD | EXPERTS | {"norm_topk_prob": True}, qwen2),
     "gemma2": ("Gemma2ForCausalLM", "Gemma2Config", GEMMA, gemma),
     "gemma3": ("Gemma3ForCausalLM", "Gemma3TextConfig", GEMMA | {"num_hidden_layers": 7}, gemma),
     "phi3": ("Phi3ForCausalLM", "Phi3Config", TEXT, phi3),

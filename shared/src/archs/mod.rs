@@ -118,9 +118,10 @@ impl Arch {
         ARCHS.iter().copied().find(|arch| arch.model_types.contains(&model_type))
     }
 
-    /// The family that a GGUF file of this `general.architecture` belongs to.
-    pub fn of_gguf(architecture: &str) -> Option<&'static Arch> {
-        ARCHS.iter().copied().find(|arch| !arch.gguf.is_empty() && arch.gguf == architecture)
+    /// The family that a GGUF file of this `general.architecture` belongs to, with experts or without.
+    pub fn of_gguf(architecture: &str, experts: bool) -> Option<&'static Arch> {
+        let mut own = ARCHS.iter().copied().filter(|arch| !arch.gguf.is_empty() && arch.gguf == architecture);
+        own.find(|arch| arch.rows.iter().any(Row::per_expert) == experts)
     }
 
     /// The same family's table of Hugging Face's names, if this is one of its own names alone, whose tensors are cut
@@ -132,10 +133,15 @@ impl Arch {
     /// The row that a name belongs to, with its numbers.
     pub fn find(&self, naming: Naming, name: &str) -> Option<Match> {
         let name = self.table_name(naming, name);
-        self.rows.iter().find_map(|row| {
+        let plain = self.rows.iter().find_map(|row| {
             let (layer, expert) = pattern::numbers(row.name(naming), &name)?;
             Some(Match { row, layer, expert })
-        })
+        });
+        let apart = |row: &'static Row| {
+            let (layer, expert) = pattern::numbers(&row.apart()?, &name)?;
+            Some(Match { row, layer, expert })
+        };
+        plain.or_else(|| self.rows.iter().filter(|_| naming == Naming::Gguf).find_map(apart))
     }
 
     /// The embedding of tokens.

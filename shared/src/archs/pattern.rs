@@ -20,6 +20,12 @@ impl Match {
         let name = || pattern.replacen("{}", &self.layer.to_string(), 1).replacen("{e}", &self.expert.to_string(), 1);
         (!pattern.is_empty()).then(name)
     }
+
+    /// The name in older GGUF files, in which every expert has tensors of its own.
+    pub fn apart(&self) -> Option<String> {
+        let pattern = self.row.apart()?;
+        Some(pattern.replacen("{}", &self.layer.to_string(), 1).replacen("{e}", &self.expert.to_string(), 1))
+    }
 }
 
 /// The numbers of layer and expert that make `name` of `pattern`, 0 where it has no place for one; `None` if it does

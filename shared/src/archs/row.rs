@@ -225,6 +225,24 @@ impl Row {
         self.meta.contains("{e}") || self.hf.contains("{e}")
     }
 
+    /// Whether a scheme keeps the experts of a layer in one tensor, one behind the other.
+    pub fn stacks(&self, naming: Naming) -> bool {
+        let name = self.name(naming);
+        self.per_expert() && !name.is_empty() && !name.contains("{e}")
+    }
+
+    /// What GGUF files called each expert's tensor before llama.cpp kept those of a layer in one.
+    pub(super) fn apart(&self) -> Option<String> {
+        self.stacks(Naming::Gguf).then(|| self.gguf.replacen("_exps", ".{e}", 1))
+    }
+
+    /// Shape in a scheme, in the family's sizes: GGUF has no rows of which there is one.
+    pub fn shape_in(&self, naming: Naming) -> Vec<Size> {
+        let experts = self.stacks(naming).then_some(Size::Experts);
+        let one = naming == Naming::Gguf && self.shape.first() == Some(&Size::Exactly(1));
+        experts.into_iter().chain(self.shape.iter().copied().skip(usize::from(one))).collect()
+    }
+
     /// Whether it is the embedding of tokens.
     pub fn is_embedding(&self) -> bool {
         let rows = |size: &Size| match size {

@@ -16,7 +16,8 @@ fn no_name_stands_twice_and_every_row_is_found_by_its_names() {
                 if naming == Naming::Hf && arch.in_hf().is_some() {
                     continue;
                 }
-                let of = Match { row, layer: u64::from(row.per_layer()) * 3, expert: u64::from(row.per_expert()) * 7 };
+                let each = row.per_expert() && !row.stacks(naming);
+                let of = Match { row, layer: u64::from(row.per_layer()) * 3, expert: u64::from(each) * 7 };
                 let Some(name) = of.named(naming) else { continue };
                 assert!(seen.insert((format!("{naming:?}"), name.clone())), "{} {name}", arch.name);
                 let found = arch.find(naming, &name).unwrap();

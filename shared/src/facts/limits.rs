@@ -6,6 +6,9 @@ pub const SAFETENSORS_HEADER: u64 = 100_000_000;
 /// Dimensions of a tensor: `PyTorch` allows 64 (`c10/core/TensorImpl.h`, `kMaxDims` of its iterators).
 pub const DIMS: usize = 64;
 
+/// Experts of a layer, many times those of any model (Kimi K2 has 384).
+pub const EXPERTS: u64 = 1 << 16;
+
 /// Bytes of a JSON file that belongs to a checkpoint. The index of a trillion-parameter mixture is 20 MB, the
 /// largest published `tokenizer.json` 35 MB; ten times that is room enough.
 pub const JSON: u64 = 400_000_000;

@@ -154,6 +154,21 @@ impl Recipe {
         Recipe { dtype: Dtype::F32, shape: self.shape.clone(), op: Op::Dequant(Arc::new(self)) }
     }
 
+    /// One step of the first dimension, without it: blocks become their values where they do not stand in a file one
+    /// behind the other.
+    pub fn part(&self, number: u64) -> Recipe {
+        let shape = self.shape.get(1..).unwrap_or_default().to_vec();
+        let bytes = elements(&shape).filter(|count| count.is_multiple_of(self.dtype.block().0.max(1)));
+        let bytes = bytes.and_then(|count| self.dtype.bytes_of(count)?.checked_mul(number));
+        if let (Op::Bytes { file, offset }, Some(bytes)) = (&self.op, bytes)
+            && let Some(offset) = offset.checked_add(bytes)
+        {
+            return Recipe::bytes(self.dtype, shape, *file, offset);
+        }
+        let whole = self.clone().dequantized();
+        Recipe { dtype: whole.dtype, shape, op: Op::Reshape(Arc::new(whole.slice(0, number, 1))) }
+    }
+
     /// `size` steps of a dimension (counted from 0) from `first` on; all of it is the value itself.
     pub fn slice(&self, axis: usize, first: u64, size: u64) -> Recipe {
         if first == 0 && self.shape.get(axis) == Some(&size) {

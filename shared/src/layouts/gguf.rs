@@ -19,6 +19,10 @@ const IDS: &[(&str, &str)] = &[
     ("tokenizer.ggml.padding_token_id", "pad_token_id"),
 ];
 
+/// What `config.json` calls the widths of an expert's layer, and of the experts' that every token takes.
+const EXPERT_WIDTH: &str = "moe_intermediate_size";
+const SHARED_WIDTH: &str = "shared_expert_intermediate_size";
+
 /// The files of a path that names one file: the other parts come along if it is one part of a split GGUF.
 pub(super) fn with_parts(path: &Path, data: &fs::Metadata) -> Tree {
     let own = path.file_name().map(|name| name.to_string_lossy().into_owned());
@@ -55,7 +59,9 @@ pub(super) fn complete(checkpoint: &mut Checkpoint) {
     }
     missing_parts(checkpoint);
     if let Some(config) = config(checkpoint) {
-        let arch = config.value.get("model_type").and_then(Value::as_str).and_then(Arch::of_gguf);
+        let experts = config.value.get("num_local_experts").and_then(Value::as_u64).is_some_and(|count| count > 0);
+        let named = config.value.get("model_type").and_then(Value::as_str);
+        let arch = named.and_then(|architecture| Arch::of_gguf(architecture, experts));
         let names = || checkpoint.tensors.iter().map(|tensor| tensor.name.as_str());
         let named = arch.filter(|arch| names().any(|name| arch.find(Naming::Gguf, name).is_some()));
         checkpoint.family =
@@ -113,6 +119,14 @@ fn config(checkpoint: &Checkpoint) -> Option<Json> {
         // The embedding has a row for every token; a model without a head of its own has the embedding's.
         config.insert("vocab_size".to_owned(), rows.into());
         config.insert("tie_word_embeddings".to_owned(), checkpoint.tensor("output.weight").is_none().into());
+    }
+    // Files from before there were keys for them.
+    for (name, widths) in [("blk.0.ffn_gate_exps.weight", EXPERT_WIDTH), ("blk.0.ffn_gate_shexp.weight", SHARED_WIDTH)]
+    {
+        let shape = checkpoint.tensor(name).map(|tensor| tensor.recipe.shape.as_slice());
+        if let (Some([.., rows, _]), false) = (shape, architecture == "llama" || config.contains_key(widths)) {
+            config.insert(widths.to_owned(), (*rows).into());
+        }
     }
     let key = |name: &str| value(shard, &format!("{architecture}.rope.scaling.{name}"));
     if let Some(kind) = key("type").and_then(Value::as_str).filter(|kind| *kind != "none") {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
-use ckpt::archs::{self, ARCHS, Arch, Match, Naming, Need, Row, Sizes};
+use ckpt::archs::{self, ARCHS, Arch, Match, Naming, Need, Row, Size, Sizes};
 use ckpt::facts::{Finding, Id, Severity, Tensor};
 use ckpt::layouts::{Checkpoint, Layout, names};
 use serde_json::Value;
@@ -105,6 +105,17 @@ impl<'a> Case<'a> {
     pub(crate) fn named(&self, found: &Match) -> Option<String> {
         let name = found.named(self.family?.1)?;
         Some(name.strip_prefix(self.prefix).map_or_else(|| name.clone(), str::to_owned))
+    }
+
+    /// The shape that a row's tensor has in this checkpoint's scheme, in the family's sizes. GGUF files of before the
+    /// experts of a layer stood in one tensor, and of when one row had two dimensions, are taken as they are.
+    pub(crate) fn shape(&self, found: &Match, tensor: &Tensor) -> Vec<Size> {
+        let own = found.row.shape_in(self.family.map_or(Naming::Hf, |(_, naming)| naming));
+        let as_table = tensor.recipe.shape.len() == found.row.shape.len();
+        let gguf = self.family.is_some_and(|(_, naming)| naming == Naming::Gguf);
+        let apart = found.apart().is_some_and(|name| name == tensor.name);
+        let one = tensor.recipe.shape.first() == Some(&1);
+        if gguf && as_table && (apart || one) { found.row.shape.to_vec() } else { own }
     }
 
     /// The tensor of a row outside the layers.

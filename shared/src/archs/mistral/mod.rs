@@ -31,11 +31,11 @@ pub(super) static MISTRAL: Arch = Arch {
 };
 
 /// Mixtral: Mistral with experts. Hugging Face's names are those of transformers 4 and of the files that 5 saves;
-/// own names those of the release.
+/// own names those of the release. llama.cpp takes it for a Llama with experts.
 pub(super) static MIXTRAL: Arch = Arch {
     name: "mixtral",
     model_types: &["mixtral"],
-    gguf: "",
+    gguf: "llama",
     rows: EXPERTS,
     defaults: &[],
     tied: false,
@@ -60,17 +60,17 @@ const DENSE: &[Row] = &[
 
 #[rustfmt::skip]
 const EXPERTS: &[Row] = &[
-    row("model.embed_tokens.weight",                                    "", &[Vocab, Dim])    .own("tok_embeddings.weight",                          Embedding),
-    row("model.layers.{}.self_attn.q_proj.weight",                      "", &[Heads, Dim])    .own("layers.{}.attention.wq.weight",                  Rows).change(RotaryQuery),
-    row("model.layers.{}.self_attn.k_proj.weight",                      "", &[KvHeads, Dim])  .own("layers.{}.attention.wk.weight",                  Rows).change(RotaryKey),
-    row("model.layers.{}.self_attn.v_proj.weight",                      "", &[KvHeads, Dim])  .own("layers.{}.attention.wv.weight",                  Rows),
-    row("model.layers.{}.self_attn.o_proj.weight",                      "", &[Dim, Heads])    .own("layers.{}.attention.wo.weight",                  Columns),
-    row("model.layers.{}.block_sparse_moe.gate.weight",                 "", &[Experts, Dim])  .own("layers.{}.feed_forward.gate.weight",             Replicated).on(Sparse),
-    row("model.layers.{}.block_sparse_moe.experts.{e}.w1.weight",       "", &[ExpertFfn, Dim]).own("layers.{}.feed_forward.experts.{e}.w1.weight",   Rows).on(Sparse),
-    row("model.layers.{}.block_sparse_moe.experts.{e}.w2.weight",       "", &[Dim, ExpertFfn]).own("layers.{}.feed_forward.experts.{e}.w2.weight",   Columns).on(Sparse),
-    row("model.layers.{}.block_sparse_moe.experts.{e}.w3.weight",       "", &[ExpertFfn, Dim]).own("layers.{}.feed_forward.experts.{e}.w3.weight",   Rows).on(Sparse),
-    row("model.layers.{}.input_layernorm.weight",                       "", &[Dim])           .own("layers.{}.attention_norm.weight",                Replicated),
-    row("model.layers.{}.post_attention_layernorm.weight",              "", &[Dim])           .own("layers.{}.ffn_norm.weight",                      Replicated),
-    row("model.norm.weight",                                            "", &[Dim])           .own("norm.weight",                                    Replicated),
-    row("lm_head.weight",                                               "", &[Vocab, Dim])    .own("output.weight",                                  Rows).need(Head),
+    row("model.embed_tokens.weight",                                    "token_embd.weight",                &[Vocab, Dim])    .own("tok_embeddings.weight",                          Embedding),
+    row("model.layers.{}.self_attn.q_proj.weight",                      "blk.{}.attn_q.weight",             &[Heads, Dim])    .own("layers.{}.attention.wq.weight",                  Rows).change(RotaryQuery),
+    row("model.layers.{}.self_attn.k_proj.weight",                      "blk.{}.attn_k.weight",             &[KvHeads, Dim])  .own("layers.{}.attention.wk.weight",                  Rows).change(RotaryKey),
+    row("model.layers.{}.self_attn.v_proj.weight",                      "blk.{}.attn_v.weight",             &[KvHeads, Dim])  .own("layers.{}.attention.wv.weight",                  Rows),
+    row("model.layers.{}.self_attn.o_proj.weight",                      "blk.{}.attn_output.weight",        &[Dim, Heads])    .own("layers.{}.attention.wo.weight",                  Columns),
+    row("model.layers.{}.block_sparse_moe.gate.weight",                 "blk.{}.ffn_gate_inp.weight",       &[Experts, Dim])  .own("layers.{}.feed_forward.gate.weight",             Replicated).on(Sparse),
+    row("model.layers.{}.block_sparse_moe.experts.{e}.w1.weight",       "blk.{}.ffn_gate_exps.weight",      &[ExpertFfn, Dim]).own("layers.{}.feed_forward.experts.{e}.w1.weight",   Rows).on(Sparse),
+    row("model.layers.{}.block_sparse_moe.experts.{e}.w2.weight",       "blk.{}.ffn_down_exps.weight",      &[Dim, ExpertFfn]).own("layers.{}.feed_forward.experts.{e}.w2.weight",   Columns).on(Sparse),
+    row("model.layers.{}.block_sparse_moe.experts.{e}.w3.weight",       "blk.{}.ffn_up_exps.weight",        &[ExpertFfn, Dim]).own("layers.{}.feed_forward.experts.{e}.w3.weight",   Rows).on(Sparse),
+    row("model.layers.{}.input_layernorm.weight",                       "blk.{}.attn_norm.weight",          &[Dim])           .own("layers.{}.attention_norm.weight",                Replicated),
+    row("model.layers.{}.post_attention_layernorm.weight",              "blk.{}.ffn_norm.weight",           &[Dim])           .own("layers.{}.ffn_norm.weight",                      Replicated),
+    row("model.norm.weight",                                            "output_norm.weight",               &[Dim])           .own("norm.weight",                                    Replicated),
+    row("lm_head.weight",                                               "output.weight",                    &[Vocab, Dim])    .own("output.weight",                                  Rows).need(Head),
 ];

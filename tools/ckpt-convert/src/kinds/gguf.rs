@@ -1,13 +1,14 @@
 //! `--to gguf`: one GGUF file of a model, with the keys and the vocabulary that llama.cpp needs.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use ckpt::archs::llama::{LLAMA, ModelFacts, RopeScaling};
-use ckpt::archs::{Arch, Change, Naming, Need};
+use ckpt::archs::{Arch, Change, Naming, Need, Sizes};
 use ckpt::canonical::{self, Table};
 use ckpt::cli::Refusal;
-use ckpt::facts::recipe::RotaryOrder;
+use ckpt::facts::recipe::{RotaryOrder, Tile};
 use ckpt::facts::{Dtype, Finding, Id, Op, Recipe, Tensor};
 use ckpt::formats::gguf::Put;
 use ckpt::plan::blocks::BLOCK;
@@ -79,11 +80,13 @@ pub(super) fn draft(job: &Job<'_>) -> Result<Draft> {
         Some(known) => plan(job, &known, &table, file_type, &mut draft)?,
         None => llama(job, &table, tied, file_type, &mut draft)?,
     };
+    let mut stacked = Stacked::default();
     for tensor in table.tensors {
         let found = arch.find(Naming::Hf, &tensor.name).filter(|found| found.row.need != Need::Derived);
         let Some((name, found)) = found.and_then(|found| Some((found.named(Naming::Gguf)?, found))) else {
             bail!(Finding::new(Id::TensorUnexpected, "llama.cpp has no name for this tensor").tensor(tensor.name));
         };
+        let stacks = found.row.stacks(Naming::Gguf);
         let recipe = match (tensor.recipe, found.row.change) {
             (recipe, Change::Same) => recipe,
             (recipe, Change::LessOne) => canonical::plus(recipe, 1.0),
@@ -91,12 +94,93 @@ pub(super) fn draft(job: &Job<'_>) -> Result<Draft> {
             (Recipe { op: Op::Rows { of, order: RotaryOrder::Halves, .. }, .. }, _) => Arc::unwrap_or_clone(of),
             (recipe, _) => canonical::rotary(recipe, head_dim, RotaryOrder::Interleaved),
         };
-        tensors.push(Tensor { name, recipe: typed(recipe, dtype), crc32: None });
+        let recipe = match (recipe.shape.as_slice(), found.row.shape_in(Naming::Gguf).len()) {
+            // One row is a row.
+            (&[1, columns], 1) => {
+                Recipe { dtype: recipe.dtype, shape: vec![columns], op: Op::Reshape(Arc::new(recipe)) }
+            }
+            _ => recipe,
+        };
+        if stacks {
+            stacked.add(&mut tensors, name, found.expert, recipe)?;
+            continue;
+        }
+        // What chooses among experts stays F32, as llama.cpp's converter has it.
+        let wanted = if name.contains("ffn_gate_inp") { Dtype::F32 } else { dtype };
+        tensors.push(Tensor { name, recipe: typed(recipe, wanted), crc32: None });
     }
+    stacked.settle(&mut tensors, dtype, Sizes::of(arch, Naming::Hf, job.checkpoint.params()).experts())?;
     let name = job.one_file.clone().unwrap_or_else(|| "model.gguf".to_owned());
     draft.weights.push(Weights { name, form: Form::Gguf(Arc::new(keys)), tensors });
     carry::objects(job.checkpoint, &mut draft);
     Ok(draft)
+}
+
+/// The tensors of which each is all experts of a layer.
+#[derive(Default)]
+struct Stacked {
+    /// By name: the place among the tensors, and the experts in their order.
+    parts: BTreeMap<String, (usize, Vec<Recipe>)>,
+}
+
+impl Stacked {
+    /// Takes one expert's, which come in their order.
+    ///
+    /// # Errors
+    /// A finding if the one before it is not there, or is of another dtype or shape.
+    fn add(&mut self, tensors: &mut Vec<Tensor>, name: String, expert: u64, recipe: Recipe) -> Result<()> {
+        let (_, parts) = self.parts.entry(name.clone()).or_insert_with(|| {
+            let place = tensors.len();
+            // Until all are there, the first stands for them.
+            tensors.push(Tensor { name: name.clone(), recipe: recipe.clone(), crc32: None });
+            (place, Vec::new())
+        });
+        let there = ckpt::bytes::to_u64(parts.len());
+        if there != expert {
+            let message = format!("expert {there} of this tensor is missing");
+            bail!(Finding::new(Id::TensorMissing, message).tensor(name));
+        }
+        let kind = |recipe: &Recipe| (recipe.dtype, recipe.shape.clone());
+        if let Some(first) = parts.first().filter(|first| kind(first) != kind(&recipe)) {
+            let finding = Finding::new(Id::ShardMismatch, "experts of one layer have different dtypes or shapes");
+            let [needed, found] = [first, &recipe].map(|recipe| format!("{} {:?}", recipe.dtype, recipe.shape));
+            bail!(finding.tensor(name).needed(needed, found));
+        }
+        parts.push(recipe);
+        Ok(())
+    }
+
+    /// Puts the whole tensors in their places.
+    ///
+    /// # Errors
+    /// A finding if a layer has another number of experts than the config says, or than the next.
+    fn settle(self, tensors: &mut [Tensor], dtype: Dtype, said: Option<u64>) -> Result<()> {
+        let most = self.parts.values().map(|(_, parts)| ckpt::bytes::to_u64(parts.len())).max().unwrap_or(0);
+        let wanted = said.unwrap_or(most);
+        for (name, (place, parts)) in self.parts {
+            let there = ckpt::bytes::to_u64(parts.len());
+            if there != wanted {
+                let message = "this layer has another number of experts than the model";
+                bail!(Finding::new(Id::ShardMismatch, message).tensor(name).needed(wanted, there));
+            }
+            if let Some(tensor) = tensors.get_mut(place) {
+                tensor.recipe = typed(one_behind_the_other(&tensor.recipe.shape, parts), dtype);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Values of one dtype and of this shape, along a new first dimension.
+fn one_behind_the_other(shape: &[u64], parts: Vec<Recipe>) -> Recipe {
+    let several = |count: u64| [&[count], shape].concat();
+    let dtype = parts.first().map_or(Dtype::F32, |part| part.dtype);
+    let (whole, one) = (several(ckpt::bytes::to_u64(parts.len())), several(1));
+    let tiles = (0..).zip(parts).map(|(number, part)| {
+        let at = [vec![number], vec![0; shape.len()]].concat();
+        Tile { at, part: Arc::new(Recipe { dtype, shape: one.clone(), op: Op::Reshape(Arc::new(part)) }) }
+    });
+    Recipe { dtype, shape: whole, op: Op::Tiles(tiles.collect()) }
 }
 
 /// What to call the model: the name of its folder or file.

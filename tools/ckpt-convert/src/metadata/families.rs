@@ -40,6 +40,8 @@ pub(crate) struct Family {
     built_in: &'static [(&'static str, Fixed, Fixed)],
     /// Numbers that transformers takes where the config says nothing.
     defaults: &'static [(&'static str, f64)],
+    /// What `config.json` calls the number of experts, if it has some.
+    experts: &'static str,
     /// Every layer of this number sees the whole text, the others a window; 0 where all are alike.
     period: u64,
     /// Layers of the one size of model whose scores llama.cpp scales by the width and not by the head; 0 for none.
@@ -52,6 +54,7 @@ const NO_MORE: Family = Family {
     more: &[],
     built_in: &[("hidden_act", Fixed::Text("silu"), Fixed::Text("silu"))],
     defaults: &[("rms_norm_eps", 1e-6), ("rope_theta", 10_000.0)],
+    experts: "",
     period: 0,
     scaled_by_width: 0,
 };
@@ -74,6 +77,41 @@ const COMMON: &[&str] = &[
 const FAMILIES: &[Family] = &[
     // llama.cpp takes it for a Llama, and a Llama it is when it comes back.
     Family { arch: "mistral", class: "MistralForCausalLM", ..NO_MORE },
+    // The same with experts.
+    Family {
+        arch: "mixtral",
+        class: "MixtralForCausalLM",
+        more: &["expert_count", "expert_used_count"],
+        defaults: &[("rms_norm_eps", 1e-5), ("rope_theta", 1e6)],
+        experts: "num_local_experts",
+        ..NO_MORE
+    },
+    Family {
+        arch: "qwen2_moe",
+        class: "Qwen2MoeForCausalLM",
+        more: &["expert_count", "expert_used_count", "expert_feed_forward_length", "expert_shared_feed_forward_length"],
+        built_in: &[
+            ("hidden_act", Fixed::Text("silu"), Fixed::Text("silu")),
+            ("norm_topk_prob", Fixed::Flag(false), Fixed::Flag(false)),
+            ("qkv_bias", Fixed::Flag(true), Fixed::Flag(true)),
+            ("use_sliding_window", Fixed::Flag(false), Fixed::Flag(false)),
+        ],
+        experts: "num_experts",
+        ..NO_MORE
+    },
+    Family {
+        arch: "qwen3_moe",
+        class: "Qwen3MoeForCausalLM",
+        more: &["expert_count", "expert_used_count", "expert_feed_forward_length"],
+        built_in: &[
+            ("attention_bias", Fixed::Flag(false), Fixed::Flag(false)),
+            ("hidden_act", Fixed::Text("silu"), Fixed::Text("silu")),
+            ("norm_topk_prob", Fixed::Flag(true), Fixed::Flag(false)),
+            ("use_sliding_window", Fixed::Flag(false), Fixed::Flag(false)),
+        ],
+        experts: "num_experts",
+        ..NO_MORE
+    },
     Family {
         arch: "qwen2",
         class: "Qwen2ForCausalLM",
@@ -106,6 +144,7 @@ const FAMILIES: &[Family] = &[
         ],
         period: 2,
         scaled_by_width: 46,
+        ..NO_MORE
     },
     Family {
         arch: "gemma3_text",
@@ -115,6 +154,7 @@ const FAMILIES: &[Family] = &[
         defaults: &[("rms_norm_eps", 1e-6), ("rope_theta", 1e6), ("rope_local_base_freq", 10_000.0)],
         period: 6,
         scaled_by_width: 62,
+        ..NO_MORE
     },
     Family {
         arch: "phi3",
@@ -229,13 +269,23 @@ impl Model<'_> {
             let period = self.family.period;
             causes.push(format!("layer_types: in llama.cpp every layer but each {period}th sees a window only"));
         }
+        let dense = [
+            ("decoder_sparse_step", setting(self.config, "decoder_sparse_step").filter(|step| **step != json!(1))),
+            ("mlp_only_layers", setting(self.config, "mlp_only_layers").filter(|layers| **layers != json!([]))),
+        ];
+        for (key, said) in dense {
+            if let Some(said) = said.filter(|_| !self.family.experts.is_empty()) {
+                causes.push(format!("{key} {said}: in llama.cpp every layer has experts"));
+            }
+        }
         causes.extend(self.rope().refusal());
         causes
     }
 
     /// What the config says and llama.cpp passes over, where that changes nothing but long texts.
     pub(crate) fn losses(&self) -> Vec<String> {
-        let window = setting(self.config, "sliding_window").filter(|_| matches!(self.family.arch, "mistral" | "phi3"));
+        let window = setting(self.config, "sliding_window")
+            .filter(|_| matches!(self.family.arch, "mistral" | "mixtral" | "phi3"));
         window
             .map(|window| format!("sliding_window {window}: llama.cpp attends to everything before"))
             .into_iter()
@@ -265,7 +315,7 @@ impl Model<'_> {
             let missing = || format!("config.json does not say {}", key.hf.first().unwrap_or(&key.gguf));
             match value {
                 Some(value) => keys.push((own(key.gguf), value)),
-                None if COMMON.contains(&key.gguf) => return Err(missing()),
+                None if COMMON.contains(&key.gguf) || key.gguf.starts_with("expert_") => return Err(missing()),
                 None => {}
             }
         }
@@ -333,7 +383,7 @@ impl Family {
         let own = |key: &&ckpt::archs::Key| COMMON.contains(&key.gguf) || self.more.contains(&key.gguf);
         for key in KEYS.iter().filter(own).filter_map(|key| key.hf.first()).chain(&also) {
             if let Some(value) = told.get(*key) {
-                say(key, value.clone());
+                say(if *key == "num_local_experts" { self.experts } else { key }, value.clone());
             }
         }
         let number = |key: &str| told.get(key).and_then(Value::as_u64);
@@ -407,6 +457,17 @@ mod tests {
             config[key] = value;
             let causes = model("gemma3_text", &config).refusals();
             assert!(matches!(causes.as_slice(), [cause] if cause.starts_with(key)), "{key}: {causes:?}");
+        }
+        let experts = |key: &str, value: Value| {
+            let mut config = json!({"norm_topk_prob": true, "decoder_sparse_step": 1, "mlp_only_layers": []});
+            config[key] = value;
+            model("qwen3_moe", &config).refusals()
+        };
+        assert_eq!(experts("norm_topk_prob", json!(true)), [""; 0]);
+        for (key, value) in
+            [("norm_topk_prob", json!(null)), ("decoder_sparse_step", json!(2)), ("mlp_only_layers", json!([3]))]
+        {
+            assert!(matches!(experts(key, value).as_slice(), [cause] if cause.starts_with(key)), "{key}");
         }
         let window = json!({"sliding_window": 4096});
         assert_eq!(model("mistral", &window).losses().len(), 1);

@@ -32,7 +32,7 @@ pub(super) fn check(case: &Case<'_>, findings: &mut Vec<Finding>) {
         let Some(found) = case.find(&tensor.name) else { continue };
         // A placeholder without elements is what `tensor-empty` speaks of.
         if !tensor.recipe.shape.contains(&0) {
-            findings.extend(compare(case, tensor, found.row.shape));
+            findings.extend(compare(case, tensor, &case.shape(&found, tensor)));
         }
     }
 }

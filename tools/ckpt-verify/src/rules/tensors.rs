@@ -102,6 +102,10 @@ fn missing(case: &Case<'_>, arch: &'static Arch, present: Counts, findings: &mut
         global: counted(said.global, present.global, &|row| row.on == On::VisionGlobal),
         experts: counted(said.experts, present.experts, &Row::per_expert),
     };
+    // All experts of a layer stand in one tensor, unless others than the first have their own.
+    let gguf = case.family.is_some_and(|(_, naming)| naming == Naming::Gguf);
+    let apart = present.experts > 1;
+    let counts = if gguf && !apart { Counts { experts: counts.experts.min(1), ..counts } } else { counts };
     // Numbers come from names in files: a gap of a million layers is one finding, not millions.
     let parts = |counts: Counts| {
         [
@@ -128,7 +132,8 @@ fn missing(case: &Case<'_>, arch: &'static Arch, present: Counts, findings: &mut
         // Hugging Face's another rule speaks.
         let needed =
             case.sizes.needs(expected.row, expected.layer) || (heads(expected.row) && !case.is_set("tied_embeddings"));
-        let Some(name) = case.named(&expected).filter(|_| needed) else { continue };
+        let own = expected.apart().filter(|_| gguf && apart);
+        let Some(name) = own.or_else(|| case.named(&expected)).filter(|_| needed) else { continue };
         if case.tensor(&name).is_none() && !case.is_told(&name) {
             let message = format!("the architecture {} needs this tensor, and no file has it", arch.name);
             findings.push(Finding::new(Id::TensorMissing, message).tensor(name));
