@@ -219,7 +219,7 @@ fn a_missing_rank_of_zero_is_named() {
     });
     assert_eq!(first(&found).0, Id::ShardMissing);
     let found = damaged("zero/stage2", |room| std::fs::write(room.join("latest"), "global_step9").unwrap());
-    assert_eq!(first(&found), (Id::ShardMissing, "global_step9/", None));
+    assert_eq!(first(&found), (Id::ShardMissing, "global_step9/mp_rank_00_model_states.pt", None));
     let found = damaged("zero/stage2", |room| std::fs::write(room.join("latest"), "../elsewhere").unwrap());
     assert_eq!(first(&found), (Id::NameUnsafe, "latest", None));
 }

@@ -186,7 +186,7 @@ fn config(case: &Case<'_>, adapter: &Adapter<'_>, findings: &mut Vec<Finding>) {
         return;
     }
     let ranks = said.get("rank_pattern").and_then(Value::as_object);
-    for (module, rank) in ranks.into_iter().flatten().filter(|row| !row.1.as_u64().is_some_and(|rank| rank > 0)) {
+    for (module, rank) in ranks.into_iter().flatten().filter(|row| row.1.as_u64().is_none_or(|rank| rank == 0)) {
         let message = format!("rank_pattern gives {module} no rank");
         findings.push(finding(Id::AdapterConfig, &message).needed("a number from 1", rank));
     }
