@@ -127,6 +127,29 @@ fn each_is_cut_anew_without_a_bit_changed() {
 }
 
 #[test]
+fn a_tree_is_cut_anew_as_a_whole() {
+    let model = models::all().into_iter().find(|model| model.name == "hunyuan").expect("a tree");
+    let room = Room::new("");
+    model.write(room.folder());
+    let (converted, code) =
+        document(&room, "ckpt-convert -q hunyuan --to safetensors --max-shard-size 3kB --verify --out cut");
+    assert_eq!((code, converted["children"].as_array().map(Vec::len)), (0, Some(model.files.len())), "{converted}");
+    for folder in folders(&model) {
+        let cut = folder.replacen("hunyuan", "cut", 1);
+        let (before, after) = (models::read(&room.folder().join(&folder)), models::read(&room.folder().join(cut)));
+        assert!(!before.is_empty() && before == after, "{folder}");
+    }
+    for (name, text) in model.small.iter().filter(|(name, _)| !name.ends_with(".index.json")) {
+        let carried = std::fs::read_to_string(room.folder().join("cut").join(name)).expect("a small file");
+        assert_eq!(&carried, text, "{name}");
+    }
+    let (verify, code) = document(&room, "ckpt-verify -q cut");
+    assert_eq!((code, errors(&verify)), (0, Vec::new()));
+    let names = room.run("find cut -name '*.safetensors' -not -name 'diffusion_pytorch_model*'");
+    assert_eq!(names.stdout, "", "names that diffusers looks for");
+}
+
+#[test]
 fn packed_weights_are_unpacked_to_the_bit() {
     for model in models::all().into_iter().filter(|model| !model.plain.is_empty()) {
         let room = Room::new("");

@@ -126,6 +126,8 @@ const KINDS: &[Fixture] = &[
     ("peft", ADAPTER),
     ("torchtune", ADAPTER),
 ];
+/// A tree of models is converted whole by some of them.
+const TREES: &[Fixture] = &[("safetensors", "tree"), ("torch", "tree")];
 const MODEL: &str = "tiny-llama3/mp1";
 const ADAPTER: &str = "adapters/lora --base hf-tiny";
 /// Of these, the ones that give tensors other names and make the small files of a family.
@@ -211,7 +213,7 @@ impl Table {
             assert!(!paths.is_empty(), "nothing is made by {kind}");
             paths.into_iter().map(move |path| (kind, self.ask(&format!("inspect -q {path}"))["inspect"].take()))
         };
-        KINDS.iter().flat_map(ask).collect()
+        KINDS.iter().chain(TREES).flat_map(ask).collect()
     }
 }
 
@@ -219,8 +221,8 @@ impl Table {
 fn with_kinds(written: &[(&str, Value)], word: &str, key: &str, cells: Cells) -> Cells {
     let [inspect, verify, hash, from, _] = cells;
     let is = |value: &Value| value == word || value.as_array().is_some_and(|list| list.iter().any(|item| item == word));
-    let mut kinds: Vec<String> = written.iter().filter(|row| is(&row.1[key])).map(|row| row.0.to_owned()).collect();
-    kinds.dedup();
+    let made = |kind: &&Fixture| written.iter().any(|row| row.0 == kind.0 && is(&row.1[key]));
+    let kinds = KINDS.iter().filter(made).map(|kind| kind.0.to_owned());
     [inspect, verify, hash, from, list(kinds)]
 }
 

@@ -140,10 +140,10 @@ impl Selection {
         self.select.is_empty() && self.exclude.is_empty()
     }
 
-    /// Whether the name is meant.
-    pub fn admits(&self, name: &str) -> bool {
-        (self.select.is_empty() || self.select.iter().any(|glob| glob.matches(name)))
-            && !self.exclude.iter().any(|glob| glob.matches(name))
+    /// Whether something that has these names is meant.
+    pub fn admits(&self, names: &[&str]) -> bool {
+        let named = |glob: &Glob| names.iter().any(|name| glob.matches(name));
+        (self.select.is_empty() || self.select.iter().any(named)) && !self.exclude.iter().any(named)
     }
 }
 
@@ -190,7 +190,8 @@ mod tests {
     fn exclusion_wins() {
         let globs = |patterns: &[&str]| patterns.iter().map(|pattern| pattern.parse().unwrap()).collect();
         let selection = Selection { select: globs(&["a*", "b"]), exclude: globs(&["*x"]) };
-        assert_eq!(["a1", "b", "c", "ax"].map(|name| selection.admits(name)), [true, true, false, false]);
-        assert!(Selection::default().is_all() && Selection::default().admits("any"));
+        assert_eq!(["a1", "b", "c", "ax"].map(|name| selection.admits(&[name])), [true, true, false, false]);
+        assert!(selection.admits(&["c", "b"]) && !selection.admits(&["a1", "cx"]));
+        assert!(Selection::default().is_all() && Selection::default().admits(&["any"]));
     }
 }

@@ -64,6 +64,25 @@ pub(crate) fn files(checkpoint: &Checkpoint, draft: &mut Draft) {
     }
 }
 
+/// Carries what lies in a tree beside its models: its index, schedulers, tokenizers, adapters, notes. Weights that stand in
+/// none of its models stay behind, and are listed as lost.
+pub(crate) fn beside_models(rest: &Checkpoint, draft: &mut Draft) {
+    for entry in &rest.files {
+        let own = entry.name.rsplit('/').next().unwrap_or(&entry.name);
+        let why = if names::is_weights(own) {
+            "weights that are not part of a model of this tree"
+        } else if names::is_bookkeeping(own) || training::file_part(own).is_some() {
+            "training state of the source"
+        } else if entry.name.contains('\u{fffd}') {
+            "its name is not UTF-8"
+        } else {
+            draft.files.insert(entry.name.clone(), Content::Copied(entry.path.clone()));
+            continue;
+        };
+        draft.lost.push(format!("{}: {why}", entry.name));
+    }
+}
+
 /// Carries texts about an adapter, and the tokenizer that PEFT's trainers save beside it; the rest of a save is its base's or
 /// the training's, and is listed as lost.
 pub(crate) fn of_adapter(checkpoint: &Checkpoint, draft: &mut Draft) {

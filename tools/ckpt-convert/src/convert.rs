@@ -3,19 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use ckpt::cli::{self, Context};
+use ckpt::bytes::Pool;
+use ckpt::cli::Context;
 use ckpt::document::{Convert, Document, Source, Status, Written};
-use ckpt::facts::{Finding, Id, Progress, Recipe};
-use ckpt::layouts::Checkpoint;
-use ckpt::layouts::inside::{self, Inside, Kind as Several};
-use ckpt::plan::blocks::{BLOCK, Block};
 use ckpt::plan::read::Reader;
 
-use crate::cast;
-use crate::draft::Draft;
-use crate::kinds::{self, Job, Kind};
+use crate::draft::{Content, Draft, Weights};
+use crate::kinds::{self, Job};
 use crate::options::{Options, refuse};
 use crate::target::{self, Target};
+use crate::whole::{self, Model, Whole};
 
 /// Converts what a document speaks of.
 ///
@@ -26,154 +23,191 @@ pub(crate) fn run(options: &Options, document: &mut Document, context: &Context)
         return Ok(document.status);
     }
     let path = document.path();
-    let inside = inside::of(&path).filter(|_| context.from.is_none());
-    let (mut checkpoint, outside) = match inside {
-        None => open(options, &path, context)?,
-        // The folder of DeepSpeed's steps says which of them is the newest.
-        Some(inside) if matches!(inside.kind, Several::Run(_)) => open(options, &path, context).or_else(|error| {
-            let nothing = cli::finding(&error).is_some_and(|finding| finding.id == Id::NotACheckpoint);
-            if nothing { several(&inside) } else { Err(error) }
-        })?,
-        Some(inside) => return several(&inside),
-    };
-    let reader = Reader::new(&checkpoint.pool);
-    let out = match &options.out {
-        Some(out) => Some(target::of(out, &path, options.inputs.get().copied().unwrap_or(1))?),
-        None => None,
-    };
-    let several = options.inputs.get().is_some_and(|&inputs| inputs > 1);
+    let whole = whole::open(options, &path, context)?;
+    let readers: Vec<Reader<'_>> = whole.models.iter().map(|model| Reader::new(&model.checkpoint.pool)).collect();
+    let inputs = options.inputs.get().copied().unwrap_or(1);
+    let out = options.out.as_ref().map(|out| target::of(out, &path, inputs)).transpose()?;
     let one_file = match &out {
-        Some(out) => target::one_file(out, options.kind(), several)?,
+        Some(out) => target::one_file(out, options.kind(), inputs > 1)?,
         None => None,
     };
+    if one_file.is_some() && whole.rest.is_some() {
+        return refuse("a tree of models does not become one file", "name a directory with --out");
+    }
     if let (Some(out), true) = (&out, options.dry_run) {
         target::admits(out, &path, options.force)?;
     }
-    let job = Job { options, context, checkpoint: &checkpoint, reader: &reader, one_file };
-    let mut draft = kinds::draft(&job)?;
-    draft.check(&checkpoint)?;
-    crate::carry::outside(&outside, &mut draft);
-    draft.warnings.iter().for_each(|warning| {
-        context.warn(warning);
-    });
-    let written = if options.dry_run {
-        Vec::new()
-    } else if options.in_place {
-        in_place(&job, &mut draft)?
-    } else if let Some(out) = &out {
-        write(&job, &mut draft, out)?
-    } else {
-        Vec::new()
-    };
-    // Nobody asks for the source's table any more, and that of a large model takes as much room as its plan.
-    checkpoint.tensors = Vec::new();
-    let plan = options.dry_run.then(|| draft.plan(&checkpoint.pool, options.link));
-    draft.inferred.sort_by(|a, b| a.key.cmp(&b.key));
-    draft.lost.sort();
-    let convert = Convert {
-        to: options.kind().name().to_owned(),
-        source: Source::take(document),
-        inferred: draft.inferred,
-        written,
-        lost: draft.lost,
-        warnings: draft.warnings.iter().filter_map(|warning| context.policy.record(warning)).collect(),
-        plan,
-    };
-    document.convert = Some(convert.into());
-    if let (Some(out), false) = (&out, options.dry_run) {
-        document.set_path(out);
+    let job = |(model, reader)| job(options, context, model, reader, one_file.as_ref());
+    let jobs: Vec<Job<'_>> = whole.models.iter().zip(&readers).map(job).collect();
+    let mut drafts = Vec::new();
+    for (job, model) in jobs.iter().zip(&whole.models) {
+        drafts.push(draft(job, model).map_err(|error| whole::placed(error, &model.name))?);
     }
+    for (draft, model) in drafts.iter().zip(&whole.models) {
+        draft.warnings.iter().for_each(|warning| {
+            context.warn(&whole::in_model(warning.clone(), &model.name));
+        });
+    }
+    let written = match (&out, jobs.first(), drafts.first()) {
+        _ if options.dry_run => Vec::new(),
+        (_, Some(job), Some(draft)) if options.in_place => in_place(job, draft)?,
+        (Some(out), ..) => write(&jobs, &drafts, &whole, &path, out)?,
+        _ => Vec::new(),
+    };
+    let to = Told { options, context, out: out.filter(|_| !options.dry_run) };
+    to.tell(document, whole, drafts, written);
     Ok(Status::Ok)
 }
 
-/// Says no to several checkpoints at once.
-fn several<T>(inside: &Inside) -> Result<T> {
-    let parts = inside.kind.parts();
-    let message = format!("the path holds several {parts}, and one at a time is converted");
-    refuse(message, format!("give one of the {parts}: {}", inside.listed()))
+fn job<'a>(
+    options: &'a Options,
+    context: &'a Context,
+    model: &'a Model,
+    reader: &'a Reader<'a>,
+    one_file: Option<&String>,
+) -> Job<'a> {
+    let one_file = one_file.or(model.one_file.as_ref()).cloned();
+    Job { options, context, checkpoint: &model.checkpoint, reader, one_file, unpacked: model.unpacked }
 }
 
-/// Opens the source and takes out what is not wanted of it. Also returns the names of tensors that lie outside the
-/// model, beside what wraps it.
-fn open(options: &Options, path: &Path, context: &Context) -> Result<(Checkpoint, Vec<String>)> {
-    let mut checkpoint = ckpt::layouts::open_weights(path, context.from, context.weights, context.jobs.get())?;
-    // An unfinished small file of an earlier `--in-place` is cleared by this one.
-    let ours = |finding: &Finding| options.in_place && finding.id == Id::PartialLeft && finding.file.is_some();
-    checkpoint.findings.retain(|finding| !ours(finding));
-    if let Some(damage) = checkpoint.damage() {
-        return Err(damage.clone().into());
+/// Plans the conversion of one model.
+fn draft(job: &Job<'_>, model: &Model) -> Result<Draft> {
+    let mut draft = kinds::draft(job)?;
+    draft.check(&model.checkpoint)?;
+    crate::carry::outside(&model.outside, &mut draft);
+    Ok(draft)
+}
+
+/// What the document is told of.
+struct Told<'a> {
+    options: &'a Options,
+    context: &'a Context,
+    /// What was written, if anything was.
+    out: Option<PathBuf>,
+}
+
+impl Told<'_> {
+    /// Says in the document what was made or would be: of a tree, each of its models in a child.
+    fn tell(&self, document: &mut Document, whole: Whole, drafts: Vec<Draft>, mut written: Vec<Written>) {
+        let is_tree = whole.rest.is_some();
+        let mut children = Vec::new();
+        for (model, draft) in whole.models.into_iter().zip(drafts) {
+            // The table is asked for no more, and that of a large model takes as much room as its plan.
+            let (path, pool) = (model.checkpoint.path, model.checkpoint.pool);
+            if !is_tree {
+                self.section(document, &pool, draft, std::mem::take(&mut written));
+                continue;
+            }
+            let own = model.one_file.map_or_else(|| PathBuf::from(&model.folder), PathBuf::from);
+            let child = document.child(&path);
+            self.section(child, &pool, draft, below(&mut written, &own, &model.folder));
+            if let Some(out) = &self.out {
+                child.set_path(&out.join(own));
+            }
+            children.push(child.clone());
+        }
+        if let Some(rest) = whole.rest {
+            // Nobody speaks any more of a model that was left out.
+            document.children = children;
+            self.section(document, &Pool::new(), rest, written);
+        }
+        if let Some(out) = &self.out {
+            document.set_path(out);
+        }
     }
-    let wanted = options.selection();
-    // An adapter is held against the whole base, whatever of it is wanted.
-    let merges = options.merge_adapter.is_some();
-    checkpoint.tensors.retain(|tensor| merges || wanted.admits(&tensor.name));
-    checkpoint.replicas.retain(|replica| wanted.admits(&replica.tensor));
-    if let Some(dtype) = options.dequantize {
-        let config = checkpoint.config.as_ref().map(|config| &config.value);
-        let reader = Reader::new(&checkpoint.pool);
-        // A finding of a file that cannot be read goes on as one.
-        let look = |recipe: &Recipe| {
-            let mut bytes = Vec::new();
-            let keep = |_: &Block, block: &[u8]| {
-                bytes.extend_from_slice(block);
-                Ok(())
-            };
-            let read = reader.stream(recipe, BLOCK, &Progress::default(), keep);
-            read.map_err(|error| {
-                let found = error.downcast::<Finding>();
-                found.unwrap_or_else(|error| Finding::new(Id::FileUnreadable, error.to_string()))
-            })?;
-            Ok(Some(bytes))
+
+    /// Fills in the section of one document.
+    fn section(&self, document: &mut Document, source: &Pool, mut draft: Draft, written: Vec<Written>) {
+        let plan = self.options.dry_run.then(|| draft.plan(source, self.options.link));
+        draft.inferred.sort_by(|a, b| a.key.cmp(&b.key));
+        draft.lost.sort();
+        let warnings = self.context.policy.records(&draft.warnings);
+        let status = self.context.policy.status(&warnings);
+        let convert = Convert {
+            to: self.options.kind().name().to_owned(),
+            source: Source::take(document),
+            inferred: draft.inferred,
+            written,
+            lost: draft.lost,
+            warnings,
+            plan,
         };
-        let plain = ckpt::quantized::dequantized(&checkpoint.tensors, config, &look)?;
-        checkpoint.tensors = plain.into_iter().map(|tensor| cast::unpacked(tensor, dtype)).collect();
+        document.convert = Some(convert.into());
+        document.worsen(status);
     }
-    // A plain container keeps the names as they are.
-    let plain = matches!(options.kind(), Kind::Safetensors | Kind::Torch);
-    let outside = if plain { Vec::new() } else { ckpt::canonical::unwrap(&mut checkpoint) };
-    if let Some(adapter) = &options.merge_adapter {
-        crate::merge::merge(options, &mut checkpoint, adapter, context)?;
-        checkpoint.tensors.retain(|tensor| wanted.admits(&tensor.name));
-    }
-    if checkpoint.tensors.is_empty() {
-        return refuse("no tensor is left to convert", "look at the names with `ckpt-inspect --tensors`");
-    }
-    Ok((checkpoint, outside))
 }
 
-/// Writes the draft beside the target, proves it and puts it in its place.
-fn write(job: &Job<'_>, draft: &mut Draft, out: &Path) -> Result<Vec<Written>> {
-    let (options, progress, jobs) = (job.options, &job.context.progress, job.jobs());
-    let target = Target::begin(out, &job.checkpoint.path, options.force)?;
-    let folder = target.folder().to_owned();
-    let outputs = draft.weights.iter().map(crate::draft::Weights::output).collect::<Result<Vec<_>, _>>()?;
-    let small: u64 = draft.files.values().map(|content| content.size(options.link).unwrap_or(0)).sum();
-    let large: u64 = outputs.iter().map(|output| output.size).sum();
-    target::room(&folder, small.saturating_add(large))?;
+/// Takes what was written of one model out of all that was written, its paths told from the model's folder.
+fn below(written: &mut Vec<Written>, own: &Path, folder: &str) -> Vec<Written> {
+    let (here, others) = std::mem::take(written).into_iter().partition(|file| Path::new(&file.path).starts_with(own));
+    *written = others;
+    let here: Vec<Written> = here;
+    let relative = |file: Written| {
+        let path = file.path.strip_prefix(folder).unwrap_or(&file.path).trim_start_matches('/').to_owned();
+        Written { path, ..file }
+    };
+    here.into_iter().map(relative).collect()
+}
+
+/// Writes the drafts beside the target, proves them and puts them in its place, all at once.
+fn write(jobs: &[Job<'_>], drafts: &[Draft], whole: &Whole, source: &Path, out: &Path) -> Result<Vec<Written>> {
+    let Some(first) = jobs.first() else { return Ok(Vec::new()) };
+    let (options, context) = (first.options, first.context);
+    let (progress, threads) = (&context.progress, context.jobs.get());
+    let target = Target::begin(out, source, options.force)?;
+    let root = target.folder().to_owned();
+    let (mut small, mut large) = (0_u64, 0_u64);
+    for draft in drafts.iter().chain(&whole.rest) {
+        let outputs = draft.weights.iter().map(Weights::output).collect::<Result<Vec<_>, _>>()?;
+        large = outputs.iter().fold(large, |sum, output| sum.saturating_add(output.size));
+        let sizes = draft.files.values().map(|content| content.size(options.link).unwrap_or(0));
+        small = sizes.fold(small, u64::saturating_add);
+    }
+    target::room(&root, small.saturating_add(large))?;
     progress.expect(large);
-    target::fill(&folder, draft, job.reader, options.link, jobs, progress)?;
-    let overflowed = job.reader.overflowed();
+    // What lies beside a tree's models is no one's weights; any reader will do.
+    if let Some(rest) = &whole.rest {
+        target::fill(&root, rest, first.reader, options.link, threads, progress)?;
+    }
+    for ((job, draft), model) in jobs.iter().zip(drafts).zip(&whole.models) {
+        let folder = root.join(&model.folder);
+        let filled = target::fill(&folder, draft, job.reader, options.link, threads, progress);
+        filled.map_err(|error| whole::placed(error, &model.name))?;
+        // What lies between it and the top has got a folder, too.
+        for between in Path::new(&model.folder).ancestors().skip(1) {
+            target::sync_folder(&root.join(between))?;
+        }
+    }
+    let overflowed = jobs.iter().fold(0_u64, |sum, job| sum.saturating_add(job.reader.overflowed()));
     if overflowed > 0 && !options.allow_overflow {
         let message = format!("{overflowed} finite values are too large for the dtype and would become infinite");
         return refuse(message, "choose another --dtype, or accept it with --allow-overflow");
     }
-    job.checkpoint.pool.unchanged()?;
-    target::prove(&folder, &draft.weights, job.reader, options.verify, jobs, progress)?;
-    if draft.checklist {
-        let weights = draft.weights.iter().map(|weights| weights.name.clone());
-        let mut names: Vec<String> = draft.files.keys().cloned().chain(weights).collect();
-        names.sort();
-        let list = target::checklist(&folder, &names, jobs, progress)?;
-        target::place(&folder.join("checklist.chk"), &crate::draft::Content::Made(list), options.link)?;
-        target::sync_folder(&folder)?;
+    for ((job, draft), model) in jobs.iter().zip(drafts).zip(&whole.models) {
+        let folder = root.join(&model.folder);
+        let proved = job
+            .checkpoint
+            .pool
+            .unchanged()
+            .map_err(Into::into)
+            .and_then(|()| target::prove(&folder, &draft.weights, job.reader, options.verify, threads, progress));
+        proved.map_err(|error| whole::placed(error, &model.name))?;
+        if draft.checklist {
+            let weights = draft.weights.iter().map(|weights| weights.name.clone());
+            let mut names: Vec<String> = draft.files.keys().cloned().chain(weights).collect();
+            names.sort();
+            let list = target::checklist(&folder, &names, threads, progress)?;
+            target::place(&folder.join("checklist.chk"), &Content::Made(list), options.link)?;
+            target::sync_folder(&folder)?;
+        }
     }
-    let written = listing(&folder)?;
-    target.finish(job.one_file.as_deref())?;
+    let written = listing(&root)?;
+    target.finish(jobs.iter().find_map(|job| job.one_file.as_deref()).filter(|_| whole.rest.is_none()))?;
     Ok(written)
 }
 
 /// Adds those small files of the draft that the source does not have.
-fn in_place(job: &Job<'_>, draft: &mut Draft) -> Result<Vec<Written>> {
+fn in_place(job: &Job<'_>, draft: &Draft) -> Result<Vec<Written>> {
     let root = job.checkpoint.root();
     let root = if root.as_os_str().is_empty() { Path::new(".") } else { &root };
     let _lock = target::lock(root)?;
@@ -181,7 +215,7 @@ fn in_place(job: &Job<'_>, draft: &mut Draft) -> Result<Vec<Written>> {
     for (name, content) in &draft.files {
         let path = root.join(name);
         target::clear(&path);
-        if path.symlink_metadata().is_ok() || matches!(content, crate::draft::Content::Linked(_)) {
+        if path.symlink_metadata().is_ok() || matches!(content, Content::Linked(_)) {
             continue;
         }
         if let Some(parent) = path.parent() {

@@ -11,6 +11,7 @@ mod metadata;
 mod options;
 mod report;
 mod target;
+mod whole;
 
 use std::process::ExitCode;
 

@@ -3,7 +3,7 @@
 use ckpt::cli::{Role, Style, Table, style};
 use ckpt::document::{Document, Inferred};
 
-/// The target, what it was made from, what was inferred, written and lost.
+/// The target, what it was made from, what was inferred, written and lost; of a tree, then each of its models.
 pub(crate) fn report(document: &Document, style: Style) -> String {
     let mut text = style.title(&document.path, document.status);
     text.push('\n');
@@ -26,6 +26,9 @@ pub(crate) fn report(document: &Document, style: Style) -> String {
         });
     }
     section(&mut text, style, "lost", &convert.lost, Clone::clone);
+    for child in &document.children {
+        text.push_str(&report(child, style));
+    }
     text
 }
 

@@ -1,5 +1,6 @@
 //! Where a conversion goes: written beside under another name, locked, synced, compared with the plan, renamed.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
@@ -300,7 +301,7 @@ pub(crate) fn room(folder: &Path, needed: u64) -> Result<()> {
     refuse(message, "make room, or choose a target on another disk")
 }
 
-/// Writes everything of a draft into the working folder and syncs it.
+/// Writes everything of a draft into a folder, which is made where it is not there, and syncs it.
 ///
 /// # Errors
 /// Those of reading the source and of writing; [`ckpt::facts::Stopped`] if asked to stop.
@@ -312,26 +313,25 @@ pub(crate) fn fill(
     jobs: usize,
     progress: &Progress,
 ) -> Result<()> {
-    let mut folders = vec![folder.to_owned()];
-    for name in draft.files.keys().map(String::as_str).chain(draft.weights.iter().map(|file| file.name.as_str())) {
-        if let Some(parent) = Path::new(name).parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            let path = folder.join(parent);
-            fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
-            if !folders.contains(&path) {
-                folders.push(path);
-            }
-        }
-    }
+    let names = draft.files.keys().map(String::as_str).chain(draft.weights.iter().map(|file| file.name.as_str()));
+    let folders = folders(folder, names)?;
     for (name, content) in &draft.files {
         place(&folder.join(name), content, link)?;
     }
     for weights in &draft.weights {
         write::write(folder, &weights.output()?, reader, jobs, progress)?;
     }
-    for folder in folders.iter().rev() {
-        sync_folder(folder)?;
+    folders.iter().rev().try_for_each(|folder| sync_folder(folder))
+}
+
+/// Makes the folders that files of these names need below a folder, and that one. Returns each after the one it lies in.
+fn folders<'a>(folder: &Path, names: impl Iterator<Item = &'a str>) -> Result<Vec<PathBuf>> {
+    let parents = names.flat_map(|name| Path::new(name).ancestors().skip(1)).map(|parent| folder.join(parent));
+    let folders: BTreeSet<PathBuf> = parents.chain([folder.to_owned()]).collect();
+    for path in &folders {
+        fs::create_dir_all(path).with_context(|| format!("cannot make {}", path.display()))?;
     }
-    Ok(())
+    Ok(folders.into_iter().collect())
 }
 
 /// Puts one small file, or a link to a large one, where it belongs.

@@ -103,7 +103,7 @@ impl Options {
         let (mut inspect, counts) = summary::of(&checkpoint);
         let selection = Selection { select: self.select.clone(), exclude: self.exclude.clone() };
         let named = document.selected();
-        let shown = |name: &str| selection.admits(name) && named.as_ref().is_none_or(|named| named.contains(name));
+        let shown = |name: &str| selection.admits(&[name]) && named.as_ref().is_none_or(|named| named.contains(name));
         if self.tensors {
             inspect.tensors = Some(tensors::list(&checkpoint, &shown));
         }

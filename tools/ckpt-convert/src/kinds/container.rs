@@ -28,8 +28,8 @@ pub(super) fn draft(job: &Job<'_>) -> Result<Draft> {
     }
     let tensors = crate::cast::cast(table.tensors, job.options.dtype, job.checkpoint);
     let (form, stem, ending) = match job.options.kind() {
-        Kind::Torch => (Form::Torch, "pytorch_model", "bin"),
-        _ => (Form::Safetensors, "model", "safetensors"),
+        Kind::Torch => (Form::Torch, super::stem(checkpoint, "pytorch_model"), "bin"),
+        _ => (Form::Safetensors, super::stem(checkpoint, "model"), "safetensors"),
     };
     if let Some(name) = &job.one_file {
         draft.weights.push(Weights { name: name.clone(), form, tensors });

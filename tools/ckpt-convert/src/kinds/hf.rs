@@ -74,9 +74,10 @@ fn weights(job: &Job<'_>, tensors: Vec<Tensor>, draft: &mut Draft) {
         carry::training(job.checkpoint, draft);
         return;
     }
-    draft.weights = cut(tensors, job.options.max_shard_size.0, "model", "safetensors", &Form::Safetensors);
+    let stem = super::stem(job.checkpoint, "model");
+    draft.weights = cut(tensors, job.options.max_shard_size.0, stem, "safetensors", &Form::Safetensors);
     if let Some(index) = index(&draft.weights).filter(|_| !job.options.in_place) {
-        draft.make("model.safetensors.index.json", index);
+        draft.make(&format!("{stem}.safetensors.index.json"), index);
     }
 }
 

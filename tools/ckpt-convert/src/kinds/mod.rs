@@ -75,6 +75,8 @@ pub(crate) struct Job<'a> {
     pub(crate) reader: &'a Reader<'a>,
     /// The name of the one file to write, if the target is a file.
     pub(crate) one_file: Option<String>,
+    /// Some of the weights were packed by a quantisation that has been undone.
+    pub(crate) unpacked: bool,
 }
 
 impl Job<'_> {
@@ -109,6 +111,18 @@ pub(crate) fn draft(job: &Job<'_>) -> Result<Draft> {
         Kind::Peft | Kind::Torchtune => adapter::draft(job),
         Kind::Safetensors | Kind::Torch => container::draft(job),
     }
+}
+
+/// The name before the number and the ending of weight files in Hugging Face's form: diffusers has one of its own.
+fn stem(checkpoint: &Checkpoint, usual: &'static str) -> &'static str {
+    const DIFFUSERS: &str = "diffusion_pytorch_model";
+    let is_named = checkpoint.shards.iter().any(|shard| shard.name.starts_with(DIFFUSERS));
+    if is_named || is_diffusers(checkpoint) { DIFFUSERS } else { usual }
+}
+
+/// Whether the config is that of a model of diffusers, which says the class so.
+fn is_diffusers(checkpoint: &Checkpoint) -> bool {
+    checkpoint.config.as_ref().is_some_and(|config| config.value.get("_class_name").is_some())
 }
 
 /// Whether the source has every tensor that the family needs: loaders of its own form insist on them.

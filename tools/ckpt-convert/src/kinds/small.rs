@@ -166,7 +166,7 @@ pub(super) fn retemplate(job: &Job<'_>, draft: &mut Draft) -> Result<()> {
 /// A `config.json` that is carried along tells the dtype that the weights now have, and no quantisation they no longer
 /// have.
 pub(super) fn retype(job: &Job<'_>, draft: &mut Draft) {
-    let dtype = job.options.dtype.or(job.options.dequantize);
+    let dtype = job.options.dtype.or(job.options.dequantize.filter(|_| job.unpacked));
     let config = job.checkpoint.config.as_ref().filter(|config| config.name == "config.json");
     let (Some(dtype), Some(config)) = (dtype, config) else { return };
     let mut value = config.value.clone();
@@ -180,7 +180,10 @@ pub(super) fn retype(job: &Job<'_>, draft: &mut Draft) {
         }
     }
     let key = if fields.contains_key("dtype") { "dtype" } else { "torch_dtype" };
-    fields.insert(key.to_owned(), dtype.torch().into());
+    // A config of diffusers holds the arguments of its class, of which the dtype is none.
+    if fields.contains_key(key) || !super::is_diffusers(job.checkpoint) {
+        fields.insert(key.to_owned(), dtype.torch().into());
+    }
     retype_parts(fields, dtype);
     draft.make("config.json", metadata::text(&value));
 }
