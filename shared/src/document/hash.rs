@@ -14,7 +14,8 @@ pub struct Hash {
     pub names: String,
     /// The digest over all tensors: of the lines `["name","BF16",[2048,8192],"hex"]` sorted by name. Null if none were taken.
     pub root: Option<String>,
-    /// Every tensor, sorted by the UTF-8 bytes of its name. Left out by `--brief`.
+    /// Every tensor, sorted by the UTF-8 bytes of its name. Left out by `--brief`; those of a tree's models are in its children,
+    /// and in its root have the model's path and `/` before their names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tensors: Option<Vec<TensorDigest>>,
     /// The digest over all files: of the lines `["path",size,"hex"]` sorted by path. Null if none were taken.

@@ -4,9 +4,10 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use ckpt::cli::{Context, Glob, Usage};
+use ckpt::cli::{Context, Glob, Refusal, Usage};
 use ckpt::document::{Check, Counts, Document, Hash, Status};
 use ckpt::facts::{Finding, Id, limits};
+use ckpt::layouts::inside::{self, Inside, Kind};
 use ckpt::manifests::{self, Identity, Manifest};
 
 use crate::kept::Kept;
@@ -43,11 +44,16 @@ pub(crate) fn prepare(options: &Options) -> Result<()> {
 pub(crate) fn run(options: &Options, document: &mut Document, context: &Context) -> Result<Status> {
     let path = document.path();
     let given = options.given.get().map(Vec::as_slice);
-    let manifest = match &options.check {
+    let mut manifest = match &options.check {
         Some(file) => manifests::read(file, given, Some(&path), options.algorithm)?,
         None => manifests::hub::read(&path)?,
     };
+    let tree = inside::of(&path).filter(|inside| matches!(inside.kind, Kind::Tree) && context.from.is_none());
+    if let (Some(tree), Some(_)) = (&tree, &options.check) {
+        by_files(&mut manifest, tree)?;
+    }
     let mut checkpoint = match options.check {
+        Some(_) if tree.is_some() => take::list(&path, options)?,
         Some(_) => take::open(&path, options, context)?,
         // Of a repository in the cache every blob is looked at, not those of one snapshot.
         None => take::list(&path, options)?,
@@ -91,6 +97,18 @@ pub(crate) fn run(options: &Options, document: &mut Document, context: &Context)
         .into(),
     );
     Ok(status)
+}
+
+/// Of a tree of models the files are checked: its tensors stand in them.
+fn by_files(manifest: &mut Manifest, tree: &Inside) -> Result<()> {
+    if manifest.files.is_none() && manifest.files_root.is_none() {
+        let help = format!("make it with --files, or check each of the models: {}", tree.listed());
+        return Err(Refusal::new("the manifest lists no files, by which a tree of models is checked", help).into());
+    }
+    if manifest.tensors.take().is_some() {
+        manifest.notes.push("the tensors of a tree are checked by the files they stand in".to_owned());
+    }
+    Ok(())
 }
 
 /// The patterns that were left out when the manifest was made.

@@ -6,6 +6,7 @@ mod options;
 mod own;
 mod report;
 mod take;
+mod tree;
 mod twins;
 
 use std::path::{Path, PathBuf};

@@ -10,33 +10,72 @@ use ckpt::bytes::Care;
 use ckpt::cli::{self, Context, Refusal};
 use ckpt::document::{Document, FileDigest, Hash, Status, TensorDigest};
 use ckpt::facts::Id;
-use ckpt::layouts::inside;
-use ckpt::layouts::{self, Checkpoint};
+use ckpt::layouts::inside::{self, Kind};
+use ckpt::layouts::{self, Checkpoint, Layout};
 use ckpt::manifests::{self, Ask, Digests, Names, Scope, oms};
 
 use crate::kept::Kept;
 use crate::options::{Format, Options};
-use crate::own;
+use crate::{own, tree};
 
 /// Answers for a checkpoint, or for every one inside a path.
 pub(crate) fn run(options: &Options, document: &mut Document, context: &Context) -> Result<Status> {
+    any(options, document, "", context).map(|_| Status::Ok)
+}
+
+/// The same; `name` is that of a model in a tree. Also returns the digests, unless there are several of a path.
+fn any(options: &Options, document: &mut Document, name: &str, context: &Context) -> Result<Option<Digests>> {
     let inside = inside::of(&document.path()).filter(|_| context.from.is_none());
     // The lists of other programs are lists of files, and those below the folder are as good as any.
     let Some(inside) = inside else {
         let checkpoint = open(&document.path(), options, context)?;
-        return one(options, document, &checkpoint, context);
+        return one(options, document, name, &checkpoint, context).map(Some);
     };
     if options.lists_files_only() {
-        return one(options, document, &careful(inside.all()?, options), context);
+        return one(options, document, name, &careful(inside.all()?, options), context).map(Some);
     }
     document.hash = None;
     let paths = inside.paths();
-    cli::inside(document, paths.iter().map(PathBuf::as_path), context, |child| run(options, child, context))?;
-    Ok(Status::Ok)
+    let mut models = Vec::new();
+    let mut names = inside.names().iter();
+    let is_tree = matches!(inside.kind, Kind::Tree);
+    cli::inside(document, paths.iter().map(PathBuf::as_path), context, |child| {
+        let name = names.next().filter(|_| is_tree).map_or("", String::as_str);
+        let digests = any(options, child, name, context)?;
+        models.extend(digests.map(|digests| (name.to_owned(), digests)));
+        Ok(Status::Ok)
+    })?;
+    // Where one could not be digested nothing can be said of all.
+    if is_tree && models.len() == paths.len() {
+        let rest = careful(inside.rest()?, options);
+        let (own, excluded) = (own::identities([&options.output, &options.cache]), |path: &str| options.excludes(path));
+        let ask = ask(options, None, Scope { excluded: &excluded, own: &own });
+        let beside = manifests::take(&rest, &ask, context.jobs.get(), &context.progress)?;
+        let section = section(tree::joined(beside, models)?, options, document);
+        document.hash = Some(Hash { tensors: None, ..section }.into());
+    }
+    Ok(None)
+}
+
+/// What is to be digested: tensors under these names, files of this scope.
+fn ask<'a>(options: &'a Options, tensors: Option<Names>, scope: Scope<'a>) -> Ask<'a> {
+    Ask {
+        algorithm: options.algorithm(),
+        tensors,
+        files: !options.canonical || options.files || options.lists_files_only(),
+        scope,
+        cache: options.kept.get().map(Kept::cache),
+    }
 }
 
 /// Answers for one checkpoint.
-fn one(options: &Options, document: &mut Document, checkpoint: &Checkpoint, context: &Context) -> Result<Status> {
+fn one(
+    options: &Options,
+    document: &mut Document,
+    name: &str,
+    checkpoint: &Checkpoint,
+    context: &Context,
+) -> Result<Digests> {
     let files_only = options.lists_files_only();
     if files_only && let Some(name) = unprintable(checkpoint) {
         let message = format!("the name of the file {name} is not UTF-8, which a list of digests cannot hold here");
@@ -44,17 +83,14 @@ fn one(options: &Options, document: &mut Document, checkpoint: &Checkpoint, cont
     }
     let own = own::identities([&options.output, &options.cache]);
     let statement = options.format == Format::Oms;
-    let excluded = |path: &str| options.excludes(path) || (statement && is_never_stated(path));
-    let ask = Ask {
-        algorithm: options.algorithm(),
-        tensors: (!files_only).then_some(if options.canonical { Names::Canonical } else { Names::Stored }),
-        files: !options.canonical || options.files || files_only,
-        scope: Scope { excluded: &excluded, own: &own },
-        cache: options.kept.get().map(Kept::cache),
-    };
+    // In a tree a file is left out by its path in the tree.
+    let prefix = if checkpoint.layout == Layout::File { "" } else { name };
+    let excluded = |path: &str| options.excludes(&tree::path(prefix, path)) || (statement && is_never_stated(path));
+    let names = if options.canonical { Names::Canonical } else { Names::Stored };
+    let ask = ask(options, (!files_only).then_some(names), Scope { excluded: &excluded, own: &own });
     let taken = manifests::take(checkpoint, &ask, context.jobs.get(), &context.progress)?;
     let met = options.duplicates.then(|| options.twins.meet(&document.path, &taken));
-    let mut section = section(taken, options, document);
+    let mut section = section(taken.clone(), options, document);
     if let Some((mut shared, notes)) = met {
         if options.brief {
             for shared in &mut shared {
@@ -68,7 +104,7 @@ fn one(options: &Options, document: &mut Document, checkpoint: &Checkpoint, cont
         section.excluded = unstated(checkpoint, &section);
     }
     document.hash = Some(section.into());
-    Ok(Status::Ok)
+    Ok(taken)
 }
 
 /// Whether a statement never speaks of the file of that path.

@@ -10,6 +10,7 @@ use ckpt::canonical::{self, Table};
 use ckpt::cli::{self, Context};
 use ckpt::document::Compared;
 use ckpt::facts::{Finding, Id, Progress, Recipe, Tensor};
+use ckpt::layouts::inside::Inside;
 use ckpt::layouts::{self, Checkpoint};
 use ckpt::plan::compare::{self, Distance};
 use ckpt::plan::read::Reader;
@@ -88,6 +89,21 @@ pub(crate) fn check(mut ours: Checkpoint, other: &Path, tolerance: Option<f64>, 
         findings.push(finding.needed(needed, format!("{found}the first difference at element {element}, {place}")));
     }
     Ok(Told { findings, compared: tolerance.map(|_| compared) })
+}
+
+/// The models of a tree that another tree does not have, and the other way round. Those that both have are compared.
+pub(crate) fn models(ours: &Inside, theirs: &Inside) -> Vec<Finding> {
+    let lacks = |inside: &Inside, name: &String| !inside.names().contains(name);
+    let added =
+        ours.names().iter().filter(|name| lacks(theirs, name)).map(|name| {
+            Finding::new(Id::AgainstAdded, "the other tree has no model of this path").in_file(name.clone())
+        });
+    let missing = theirs
+        .names()
+        .iter()
+        .filter(|name| lacks(ours, name))
+        .map(|name| Finding::new(Id::AgainstMissing, "only the other tree has this model").in_file(name.clone()));
+    added.chain(missing).collect()
 }
 
 /// How two values differ.

@@ -35,39 +35,55 @@ fn is_error(finding: &Finding, ids: &[Id]) -> bool {
 
 /// Checks a checkpoint, or every one inside a path.
 pub(crate) fn run(options: &Options, document: &mut Document, context: &Context) -> Result<Status> {
-    let status =
-        if options.newest { newest::run(options, document, context) } else { any(options, document, context) }?;
+    let against = options.against.as_deref();
+    let status = if options.newest {
+        newest::run(options, document, context)?
+    } else {
+        any(options, document, against, context)?
+    };
     // Rules end early at a signal, and what they found by then is no verdict.
     context.progress.go_on()?;
     Ok(status)
 }
 
-fn any(options: &Options, document: &mut Document, context: &Context) -> Result<Status> {
+fn any(options: &Options, document: &mut Document, against: Option<&Path>, context: &Context) -> Result<Status> {
     match inside::of(&document.path()).filter(|_| context.from.is_none()) {
-        Some(inside) => several(options, document, &inside, context),
-        None => one(options, document, context),
+        Some(inside) => several(options, document, &inside, against, context),
+        None => one_against(options, document, against, context),
     }
 }
 
-/// Checks everything inside a path, each in a child of the document.
-fn several(options: &Options, document: &mut Document, inside: &Inside, context: &Context) -> Result<Status> {
-    if options.against.is_some() || options.manifest.is_some() {
+/// Checks everything inside a path, each in a child of the document; a tree's models against those of another tree.
+fn several(
+    options: &Options,
+    document: &mut Document,
+    inside: &Inside,
+    against: Option<&Path>,
+    context: &Context,
+) -> Result<Status> {
+    let is_tree = |inside: &Inside| matches!(inside.kind, Kind::Tree);
+    let twin = against.and_then(inside::of).filter(|twin| is_tree(twin) && is_tree(inside));
+    if (against.is_some() && twin.is_none()) || options.manifest.is_some() {
         let parts = inside.kind.parts();
         let message = format!("the path holds several {parts}, which cannot be compared as one");
         let newest = if matches!(inside.kind, Kind::Run(_)) { ", or find the newest with --newest" } else { "" };
         return Err(Refusal::new(message, format!("give one of the {parts}{newest}: {}", inside.listed())).into());
     }
     let paths = inside.paths();
-    cli::inside(document, paths.iter().map(PathBuf::as_path), context, |child| any(options, child, context))?;
-    let findings = match &inside.kind {
+    let mut twins = inside.names().iter().map(|name| twin.as_ref()?.path_of(name));
+    cli::inside(document, paths.iter().map(PathBuf::as_path), context, |child| {
+        any(options, child, twins.next().flatten().as_deref(), context)
+    })?;
+    let mut findings = match &inside.kind {
         Kind::Run(run) => of_run(run, document),
         Kind::Tree => rules::check(&Case::new(&inside.rest()?), context),
         Kind::Cache => Vec::new(),
     };
+    findings.extend(twin.iter().flat_map(|twin| against::models(inside, twin)));
     let mut records = context.policy.records(&findings);
     records.sort_by(|a, b| (&a.file, a.offset, &a.id).cmp(&(&b.file, b.offset, &b.id)));
     let status = context.policy.status(&records);
-    document.verify = Some(section(options, records).into());
+    document.verify = Some(Verify { against: against.map(text), ..section(options, records) }.into());
     Ok(status)
 }
 
@@ -125,6 +141,16 @@ pub(crate) fn section(options: &Options, findings: Vec<FindingRecord>) -> Verify
 
 /// Checks one checkpoint.
 pub(crate) fn one(options: &Options, document: &mut Document, context: &Context) -> Result<Status> {
+    one_against(options, document, options.against.as_deref(), context)
+}
+
+/// The same, against a checkpoint that may be a part of what `--against` names.
+fn one_against(
+    options: &Options,
+    document: &mut Document,
+    against: Option<&Path>,
+    context: &Context,
+) -> Result<Status> {
     let jobs = context.jobs.get();
     let mut checkpoint = layouts::open_weights(&document.path(), context.from, context.weights, jobs)?;
     let mut findings = rules::check(&Case::new(&checkpoint), context);
@@ -136,7 +162,7 @@ pub(crate) fn one(options: &Options, document: &mut Document, context: &Context)
     let could_not_tell = if error(&HARM).is_some() { None } else { error(&UNTOLD) };
     let (mut stats, mut compared) = (None, None);
     if let (true, None) = (options.deep, &could_not_tell) {
-        let told = deep::check(&Case::new(&checkpoint), options.stats, options.against.as_deref(), context)?;
+        let told = deep::check(&Case::new(&checkpoint), options.stats, against, context)?;
         findings.extend(rules::limited(told.findings));
         findings.extend(deep::recorded(&mut checkpoint, context)?);
         stats = told.stats;
@@ -148,7 +174,7 @@ pub(crate) fn one(options: &Options, document: &mut Document, context: &Context)
     if let (Some(base), None) = (&options.base, &could_not_tell) {
         findings.extend(base::check(&Case::new(&checkpoint), base, context)?);
     }
-    if let (Some(other), None) = (&options.against, &could_not_tell) {
+    if let (Some(other), None) = (against, &could_not_tell) {
         let told = against::check(checkpoint, other, options.tolerance, context)?;
         findings.extend(told.findings);
         compared = told.compared;
@@ -162,7 +188,8 @@ pub(crate) fn one(options: &Options, document: &mut Document, context: &Context)
         records.retain(|record| record.tensor.as_deref().is_none_or(|tensor| selected.contains(tensor)));
     }
     let level = if options.deep { Level::Deep } else { Level::Structure }.name().to_owned();
-    document.verify = Some(Verify { level, counts, stats, compared, ..section(options, records) }.into());
+    let against = against.map(text);
+    document.verify = Some(Verify { level, counts, stats, compared, against, ..section(options, records) }.into());
     // What the disk does not give says nothing about the checkpoint.
     could_not_tell.map_or(Ok(status), |finding| Err(finding.into()))
 }

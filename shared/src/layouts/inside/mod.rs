@@ -98,6 +98,11 @@ impl Inside {
         self.names.iter().map(|name| self.folder.join(name)).collect()
     }
 
+    /// Where the one of that name is, if it is inside.
+    pub fn path_of(&self, name: &str) -> Option<PathBuf> {
+        self.names.iter().any(|own| own == name).then(|| self.folder.join(name))
+    }
+
     /// Every file below the folder, as a checkpoint without tensors.
     ///
     /// # Errors
