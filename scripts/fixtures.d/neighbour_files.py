@@ -44,7 +44,7 @@ class Bundle:
 
 def make(folder):
     bundle = Bundle(folder)
-    for part in (arrays, archives, mlx, flax, onnx, nemo, megatron, wrapped, exported, scripted, tar_of_2016, refused):
+    for part in (arrays, archives, mlx, flax, onnx, nemo, nemo_of_ranks, megatron, megatron_experts, wrapped, exported, scripted, tar_of_2016, refused):
         part(bundle)
     digests.write(folder / "expected.json", {"torch": torch.__version__, "numpy": numpy.__version__, "tensors": bundle.tensors})
 
@@ -186,8 +186,23 @@ def onnx(bundle):
     model = lambda *tensors: message((1, 10), (2, "by hand"), (7, message((2, "g"), *((5, tensor) for tensor in tensors))), (8, message((2, 21))))  # noqa: E731
     bundle.path("onnx/model.onnx").write_bytes(model(*initializers))
     bundle.record("onnx/model.onnx", table)
-    outside = message((1, 4), (2, 1), (8, "w"), (13, message((1, "location"), (2, "w.data"))), (14, 1))
-    bundle.path("refused/outside.onnx").write_bytes(model(outside))
+    # Values in a file beside the model: with all that may be said of their place, and with nothing but its name.
+    entry = lambda key, value: (13, message((1, key), (2, str(value))))  # noqa: E731
+    values = b"before" + w.tobytes() + half.view(torch.uint8).numpy().tobytes()
+    place = (entry("location", "external.onnx.data"), entry("offset", 6), entry("length", w.nbytes), entry("checksum", "none"))
+    outside = [
+        message((1, sizes((3, 4))), (2, 1), (8, "w"), *place, (14, 1)),
+        message((1, sizes((2, 2))), (2, 16), (8, "half"), entry("location", "external.onnx.data"), entry("offset", 6 + w.nbytes), (14, 1)),
+        message((1, 4), (2, 1), (8, "whole"), entry("location", "values/whole.bin"), (14, 1)),
+    ]
+    bundle.path("onnx-external/external.onnx").write_bytes(model(*outside, initializers[1]))
+    bundle.path("onnx-external/external.onnx.data").write_bytes(values)
+    bundle.path("onnx-external/values/whole.bin").write_bytes(w[1].tobytes())
+    for path in ("onnx-external/external.onnx", "onnx-external"):
+        bundle.record(path, {"w": of(w), "half": half, "whole": of(w[1]), "bias": of(bias)})
+    for name, location in (("absent", "w.data"), ("outside", "../numpy/plain.npy")):
+        tensor = message((1, 4), (2, 1), (8, "w"), entry("location", location), (14, 1))
+        bundle.path(f"refused/{name}.onnx").write_bytes(model(tensor))
 
 
 # --- tars -------------------------------------------------------------------------------------------------------------
@@ -223,6 +238,40 @@ def nemo(bundle):
 ROWS, COLUMNS, GATED = ("word_embeddings", "linear_qkv", "output_layer"), ("linear_proj", "linear_fc2"), ("linear_fc1",)
 
 
+def cut(name, tensor, rank):
+    """What one of two tensor-parallel ranks has of a tensor."""
+    if any(word in name for word in ROWS):
+        return tensor.chunk(2, 0)[rank].clone()
+    if any(word in name for word in COLUMNS):
+        return tensor.chunk(2, 1)[rank].clone()
+    if any(word in name for word in GATED):
+        return torch.cat([half.chunk(2, 0)[rank] for half in tensor.chunk(2, 0)])
+    return tensor.clone()
+
+
+def nemo_of_ranks(bundle):
+    """NeMo's archive of two tensor-parallel ranks: a folder with weights of its own for each."""
+    generator = torch.Generator().manual_seed(5)
+    random = lambda *shape: torch.randn(*shape, generator=generator).to(torch.bfloat16)  # noqa: E731
+    at = "model.decoder.layers.0."
+    table = {
+        "model.embedding.word_embeddings.weight": random(8, 4),
+        at + "input_layernorm.weight": random(4),
+        at + "self_attention.linear_qkv.weight": random(12, 4),
+        at + "self_attention.linear_proj.weight": random(4, 4),
+        at + "mlp.linear_fc1.weight": random(12, 4),
+        at + "mlp.linear_fc2.weight": random(4, 6),
+    }
+    config = b"target: nemo.collections.nlp.models.Some\ntensor_model_parallel_size: 2\npipeline_model_parallel_size: 1\n"
+    members = {"./model_config.yaml": config}
+    for rank in range(2):
+        members[f"./mp_rank_{rank:02d}/model_weights.ckpt"] = saved({name: cut(name, tensor, rank) for name, tensor in table.items()})
+    tar(bundle.path("nemo/ranks.nemo"), members)
+    bundle.record("nemo/ranks.nemo", {name.removeprefix("model."): tensor for name, tensor in table.items()})
+    del members["./mp_rank_01/model_weights.ckpt"]
+    tar(bundle.path("refused/one_of_two.nemo"), members)
+
+
 def megatron(bundle):
     """What two ranks of tensor by two of pipeline parallelism save, two layers a stage, in the layout of megatron-core."""
     layers, width, inner, vocabulary = 4, 8, 12, 16
@@ -240,15 +289,6 @@ def megatron(bundle):
     table["output_layer.weight"] = torch.randn(vocabulary, width)
     table = {name: tensor.to(torch.bfloat16) for name, tensor in table.items()}
 
-    def part(name, tensor, rank):
-        if any(word in name for word in ROWS):
-            return tensor.chunk(2, 0)[rank].clone()
-        if any(word in name for word in COLUMNS):
-            return tensor.chunk(2, 1)[rank].clone()
-        if any(word in name for word in GATED):
-            return torch.cat([half.chunk(2, 0)[rank] for half in tensor.chunk(2, 0)])
-        return tensor.clone()
-
     arguments = {"tensor_model_parallel_size": 2, "pipeline_model_parallel_size": 2, "num_layers": layers, "swiglu": True}
     bundle.path("megatron/latest_checkpointed_iteration.txt").write_text("7")
     for stage in range(2):
@@ -258,15 +298,42 @@ def megatron(bundle):
                 if "layers." in name:
                     _, _, number, rest = name.split(".", 3)
                     if int(number) // 2 == stage:
-                        model[f"decoder.layers.{int(number) % 2}.{rest}"] = part(name, tensor, rank)
+                        model[f"decoder.layers.{int(number) % 2}.{rest}"] = cut(name, tensor, rank)
                         model[f"decoder.layers.{int(number) % 2}.mlp.linear_fc1._extra_state"] = None
                 elif (stage == 0) == name.startswith("embedding"):
-                    model[name] = part(name, tensor, rank)
+                    model[name] = cut(name, tensor, rank)
             state = {"args": argparse.Namespace(**arguments), "checkpoint_version": 3.0, "iteration": 7, "model": model}
             state["rng_state"] = [{"torch_rng_state": torch.arange(16, dtype=torch.uint8)}]
             file = f"megatron/iter_0000007/mp_rank_{rank:02d}_{stage:03d}/model_optim_rng.pt"
             torch.save(state, bundle.path(file))
     bundle.record("megatron", table)
+
+
+def megatron_experts(bundle):
+    """Two ranks of tensor by two of expert parallelism, and no pipeline: the second number of a folder is that of the experts."""
+    generator = torch.Generator().manual_seed(6)
+    random = lambda *shape: torch.randn(*shape, generator=generator).to(torch.bfloat16)  # noqa: E731
+    at, each = "decoder.layers.0.", 2
+    whole = {
+        "embedding.word_embeddings.weight": random(8, 4),
+        at + "self_attention.linear_qkv.weight": random(12, 4),
+        at + "mlp.router.weight": random(4, 4),
+        at + "mlp.shared_experts.linear_fc1.weight": random(8, 4),
+        at + "mlp.shared_experts.linear_fc2.weight": random(4, 4),
+    }
+    experts = [{"linear_fc1.weight": random(12, 4), "linear_fc2.weight": random(4, 6)} for _ in range(4)]
+    sizes = {"tensor_model_parallel_size": 2, "pipeline_model_parallel_size": 1, "expert_model_parallel_size": 2}
+    for rank in range(2):
+        for share in range(2):
+            model = {name: cut(name, tensor, rank) for name, tensor in whole.items()}
+            for number, expert in enumerate(experts[share * each :][:each]):
+                for name, tensor in expert.items():
+                    model[f"{at}mlp.experts.local_experts.{number}.{name}"] = cut(name, tensor, rank)
+            state = {"args": argparse.Namespace(**sizes), "checkpoint_version": 3.0, "iteration": 3, "model": model}
+            torch.save(state, bundle.path(f"megatron-experts/mp_rank_{rank:02d}_{share:03d}/model_optim_rng.pt"))
+    numbered = enumerate(experts)
+    own = {f"{at}mlp.experts.local_experts.{number}.{name}": tensor for number, expert in numbered for name, tensor in expert.items()}
+    bundle.record("megatron-experts", whole | own)
 
 
 def parts():

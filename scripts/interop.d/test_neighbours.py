@@ -1,9 +1,10 @@
 """Files of other frameworks, written by the frameworks themselves or by another's encoder: every tensor's digest is that of its values.
 
-Flax and onnx are not installed. What Flax hands to msgpack is built here after `flax/serialization.py` and packed by the msgpack
-that pip carries; ONNX is written by torch's own exporter, which needs the package onnx for nothing but custom functions.
+Flax is not installed. What it hands to msgpack is built here after `flax/serialization.py` and packed by the msgpack that pip
+carries; ONNX is written by torch's own exporter and by the package onnx.
 """
 
+import argparse
 import io
 import json
 import tarfile
@@ -162,6 +163,27 @@ def test_initializers_that_torch_exports(tmp_path, monkeypatch):
     holds(tmp_path / "model.onnx", dict(model.state_dict()))
 
 
+@pytest.mark.parametrize("one_file", [True, False])
+@pytest.mark.parametrize("threshold", [0, 64])
+def test_values_of_onnx_in_other_files(one_file, threshold, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    table = {NAMES[dtype]: values(dtype, (3, 5)) for dtype in PLAIN if dtype not in (torch.bfloat16, torch.bool)}
+    table |= {f"layer.{number}": values(torch.float32, (number, 16)) for number in range(1, 5)}
+    tensors = [onnx.numpy_helper.from_array(tensor.numpy(), name) for name, tensor in table.items()]
+    graph = onnx.helper.make_graph([], "g", [], [], initializer=tensors)
+    folder = tmp_path / "model"
+    folder.mkdir()
+    where = "weights.bin" if one_file else None
+    onnx.save_model(
+        onnx.helper.make_model(graph), str(folder / "model.onnx"), save_as_external_data=True,
+        all_tensors_to_one_file=one_file, location=where, size_threshold=threshold, convert_attribute=False,
+    )  # fmt: skip
+    assert len(list(folder.iterdir())) > 1
+    holds(folder / "model.onnx", table)
+    (folder / "model.onnx.converted.pth").unlink()
+    holds(folder, table)
+
+
 # --- NeMo -------------------------------------------------------------------------------------------------------------
 
 
@@ -188,6 +210,65 @@ def test_archives_of_nemo(form, zipped, tmp_path):
         member(archive, "./" + "a" * 90 + "/tokenizer.vocab", b"words")
         member(archive, "./model_weights.ckpt", weights)
     holds(tmp_path / "model.nemo", table)
+
+
+@pytest.mark.parametrize(("ranks", "stages"), [(2, 1), (4, 1), (2, 2)])
+def test_archives_of_nemo_with_ranks(ranks, stages, tmp_path):
+    shapes = {
+        "input_layernorm.weight": ((8,), None),
+        "self_attention.linear_qkv.weight": ((24, 8), 0),
+        "self_attention.linear_proj.weight": ((8, 8), 1),
+        "mlp.linear_fc1.weight": ((32, 8), "gated"),
+        "mlp.linear_fc2.weight": ((8, 16), 1),
+    }
+
+    def part(tensor, way, rank):
+        if way == "gated":
+            return torch.cat([half.chunk(ranks, 0)[rank] for half in tensor.chunk(2, 0)])
+        return tensor if way is None else tensor.chunk(ranks, way)[rank].clone()
+
+    table = {}
+    with tarfile.open(tmp_path / "model.nemo", "w:") as archive:
+        member(archive, "./model_config.yaml", f"tensor_model_parallel_size: {ranks}\n".encode())
+        whole = [{name: values(torch.float32, shape, seed) for name, (shape, _) in shapes.items()} for seed in range(stages)]
+        for rank in range(ranks):
+            for stage in range(stages):
+                state = {f"model.decoder.layers.0.{name}": part(whole[stage][name], way, rank) for name, (_, way) in shapes.items()}
+                folder = f"mp_rank_{rank:02d}" + (f"_{stage:03d}" if stages > 1 else "")
+                member(archive, f"./{folder}/model_weights.ckpt", saved(state))
+    for stage, layer in enumerate(whole):
+        table |= {f"decoder.layers.{stage}.{name}": tensor for name, tensor in layer.items()}
+    holds(tmp_path / "model.nemo", table)
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+@pytest.mark.parametrize(("ranks", "stages", "shares"), [(1, 1, 2), (2, 1, 2), (2, 2, 4)])
+def test_ranks_of_megatron_that_share_experts(grouped, ranks, stages, shares, tmp_path):
+    """Experts as modules of their own and as Transformer Engine numbers them; ranks hold them one after the other."""
+    arguments = {"tensor_model_parallel_size": ranks, "pipeline_model_parallel_size": stages, "expert_model_parallel_size": shares}
+    called = (lambda number, name: f"experts.{name}{number}") if grouped else (lambda number, name: f"experts.local_experts.{number}.{name}")
+    each, table = 2, {}
+    folder = tmp_path / "iter_0000003"
+    for stage in range(stages):
+        router = values(torch.float32, (each * shares, 8), stage)
+        experts = [(values(torch.float32, (32, 8), 10 * stage + number), values(torch.float32, (8, 16), 10 * stage + number)) for number in range(each * shares)]
+        at = f"decoder.layers.{stage}.mlp."
+        table[at + "router.weight"] = router
+        for number, (into, out) in enumerate(experts):
+            table |= {at + called(number, "linear_fc1.weight"): into, at + called(number, "linear_fc2.weight"): out}
+        for rank in range(ranks):
+            for share in range(shares):
+                model = {"decoder.layers.0.mlp.router.weight": router}
+                for number in range(each):
+                    into, out = experts[share * each + number]
+                    into = torch.cat([half.chunk(ranks, 0)[rank] for half in into.chunk(2, 0)])
+                    model["decoder.layers.0.mlp." + called(number, "linear_fc1.weight")] = into
+                    model["decoder.layers.0.mlp." + called(number, "linear_fc2.weight")] = out.chunk(ranks, 1)[rank].clone()
+                state = {"args": argparse.Namespace(**arguments), "iteration": 3, "model": model}
+                place = folder / (f"mp_rank_{rank:02d}" + (f"_{stage:03d}" if stages > 1 else "") + f"_{share:03d}")
+                place.mkdir(parents=True)
+                torch.save(state, place / "model_optim_rng.pt")
+    holds(folder, table)
 
 
 # --- torch ------------------------------------------------------------------------------------------------------------

@@ -91,7 +91,6 @@ fn what_is_not_read_says_what_would_read_it() {
         ("refused/float8.npy", "float8"),
         ("refused/packed.nemo", "bunzip2"),
         ("refused/other.tar", "unpack it with tar"),
-        ("refused/outside.onnx", "w.data beside the model"),
     ] {
         let (id, message) = refusal(file);
         assert_eq!(id, Id::Unsupported, "{file}");
@@ -116,10 +115,46 @@ fn what_is_not_read_says_what_would_read_it() {
     }
 }
 
+#[test]
+fn values_of_onnx_in_other_files_stay_beside_their_model() {
+    for (file, id, place) in
+        [("refused/absent.onnx", Id::ShardMissing, "w.data"), ("refused/outside.onnx", Id::NameUnsafe, "outside.onnx")]
+    {
+        let checkpoint = open(file);
+        let finding = checkpoint.damage().unwrap();
+        assert_eq!((finding.id, finding.file.as_deref()), (id, Some(place)), "{finding}");
+    }
+    let checkpoint = open("onnx-external/external.onnx");
+    let files: Vec<&str> = checkpoint.files.iter().map(|entry| entry.name.as_str()).collect();
+    assert_eq!(files, ["external.onnx", "external.onnx.data", "values/whole.bin"]);
+    let room = tempfile::tempdir().unwrap();
+    let model = room.path().join("external.onnx");
+    std::fs::create_dir(room.path().join("values")).unwrap();
+    for name in &files {
+        std::fs::copy(fixtures().join("onnx-external").join(name), room.path().join(name)).unwrap();
+    }
+    let told = |size: u64| {
+        let data = std::fs::File::options().write(true).open(room.path().join("external.onnx.data")).unwrap();
+        data.set_len(size).unwrap();
+        [layouts::open(&model, None, 1), layouts::open(room.path(), None, 1)].map(|opened| {
+            let finding = opened.unwrap().damage().cloned().unwrap();
+            (finding.id, finding.file, finding.tensor)
+        })
+    };
+    // The second value has all to the file's end, the first so many bytes.
+    let some = |text: &str| Some(text.to_owned());
+    assert_eq!(told(61), [(); 2].map(|()| (Id::OnnxInvalid, some("external.onnx"), some("half"))));
+    assert_eq!(told(53), [(); 2].map(|()| (Id::OnnxTruncated, some("external.onnx.data"), some("w"))));
+}
+
 /// A copy of the ranks, damaged.
 fn ranks(damage: impl Fn(&std::path::Path)) -> Vec<(Id, Option<String>)> {
+    ranks_of("megatron/iter_0000007", damage)
+}
+
+fn ranks_of(step: &str, damage: impl Fn(&std::path::Path)) -> Vec<(Id, Option<String>)> {
     let room = tempfile::tempdir().unwrap();
-    let step = fixtures().join("megatron/iter_0000007");
+    let step = fixtures().join(step);
     for rank in std::fs::read_dir(step).unwrap() {
         let rank = rank.unwrap();
         let folder = room.path().join(rank.file_name());
@@ -150,6 +185,41 @@ fn ranks_of_megatron_are_held_against_each_other() {
         std::fs::copy(room.join("mp_rank_00_000").join(RANK), room.join("mp_rank_01_001").join(RANK)).unwrap();
     });
     assert!(!wrong.is_empty() && wrong.iter().all(|(id, _)| *id == Id::ShardMismatch), "{wrong:?}");
+}
+
+#[test]
+fn ranks_in_an_archive_are_those_of_its_folder() {
+    let room = tempfile::tempdir().unwrap();
+    let unpacked = std::process::Command::new("tar")
+        .args(["-xf".as_ref(), fixtures().join("nemo/ranks.nemo").as_os_str(), "-C".as_ref(), room.path().as_os_str()])
+        .status();
+    assert!(unpacked.unwrap().success());
+    let digests = |checkpoint: &layouts::Checkpoint| -> Vec<(String, String)> {
+        assert!(checkpoint.damage().is_none(), "{:?}", checkpoint.findings);
+        let recipes: Vec<_> = checkpoint.tensors.iter().map(|tensor| &tensor.recipe).collect();
+        let reader = Reader::new(&checkpoint.pool);
+        let taken = digest::values(&reader, &recipes, Algorithm::Sha256, 1, &Progress::default()).unwrap();
+        checkpoint.tensors.iter().map(|tensor| tensor.name.clone()).zip(taken).collect()
+    };
+    let (archive, folder) = (open("nemo/ranks.nemo"), layouts::open(room.path(), None, 1).unwrap());
+    assert_eq!(digests(&archive), digests(&folder));
+    // The norm is whole in both ranks.
+    assert_eq!(archive.replicas.len(), 1);
+    let one = open("refused/one_of_two.nemo");
+    let finding = one.damage().unwrap();
+    assert_eq!((finding.id, finding.file.as_deref()), (Id::ShardMissing, Some("one_of_two.nemo")));
+    assert!(finding.message.contains("mp_rank_01/model_weights.ckpt is not in the archive"), "{finding}");
+}
+
+#[test]
+fn ranks_that_share_experts_are_held_against_each_other() {
+    let damaged = |damage: &dyn Fn(&std::path::Path)| ranks_of("megatron-experts", damage);
+    assert_eq!(damaged(&|_| ()), []);
+    let gone = damaged(&|room| std::fs::remove_dir_all(room.join("mp_rank_01_001")).unwrap());
+    assert_eq!(gone, [(Id::ShardMissing, Some("mp_rank_01_001/model_optim_rng.pt".to_owned()))]);
+    // Another share's copy of what all have would count as equal, and another tensor rank's as its part.
+    let checkpoint = open("megatron-experts");
+    assert_eq!(checkpoint.replicas.iter().filter(|replica| replica.tensor.ends_with("linear_qkv.weight")).count(), 2);
 }
 
 #[test]

@@ -39,6 +39,8 @@ pub struct Container {
     pub storages: Vec<Storage>,
     /// Tensors of which the file holds one rank's part.
     pub pieces: Vec<Piece>,
+    /// Tensors whose values are in another file.
+    pub external: Vec<External>,
     /// It is TorchScript: a program with its weights.
     pub script: bool,
     /// Classes and functions that a pickle in the file names, sorted.
@@ -77,6 +79,19 @@ pub struct Piece {
     pub along: Option<usize>,
     /// Sizes of the whole, in elements.
     pub shape: Vec<u64>,
+}
+
+/// Where the values of a tensor stand in another file.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct External {
+    /// The tensor's name.
+    pub tensor: String,
+    /// The other file, as it is written: a path below the folder of this one.
+    pub location: String,
+    /// First byte in it.
+    pub offset: u64,
+    /// Bytes, where that is said; else all to the file's end.
+    pub length: Option<u64>,
 }
 
 /// A value that is not a tensor.
@@ -130,6 +145,7 @@ impl Container {
         self.storages.append(&mut other.storages);
         self.globals.append(&mut other.globals);
         self.pieces.append(&mut other.pieces);
+        self.external.append(&mut other.external);
         self.findings.append(&mut other.findings);
     }
 }

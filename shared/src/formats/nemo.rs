@@ -13,8 +13,11 @@ use super::{Container, Format, Object, detect, torch, unreadable};
 const WEIGHTS: &str = "model_weights.ckpt";
 /// See [`WEIGHTS`].
 const CONFIG: &str = "model_config.yaml";
+/// How the folder of a model-parallel rank begins that has weights of its own (`nlp_overrides.py`).
+pub const RANK: &str = "mp_rank_";
 
-/// Reads the geometry of what a tar holds. Weights of several ranks, and folders of chunks, are for the layouts to read.
+/// Reads the geometry of what a tar holds. Where several ranks have weights of their own, a tensor's name begins with the
+/// folder of its rank (`mp_rank_00/`), and the layouts join them. Folders of chunks are not read.
 ///
 /// # Errors
 /// The tar's own damage, that of the weights in it, [`Id::Unsupported`] for any other tar.
@@ -24,12 +27,13 @@ pub(super) fn read(source: &dyn ReadAt, file: FileId) -> Result<(Format, Contain
         return Ok((Format::TorchTar, torch::read_tar(source, &archive, file)?));
     }
     let is_nemo = archive.files().any(|(name, _)| name == CONFIG || name.ends_with(WEIGHTS));
-    let Some(weights) = archive.find(WEIGHTS) else {
-        return Err(without(&archive, is_nemo));
+    let mut container = match archive.find(WEIGHTS) {
+        Some(weights) => open(source, file, WEIGHTS, weights)?,
+        None if archive.files().any(|(name, _)| rank(name).is_some()) => ranks(source, file, &archive)?,
+        None => return Err(without(&archive, is_nemo)),
     };
-    let mut container = open(source, file, weights)?;
     container.findings.extend(archive.findings.iter().cloned());
-    for (name, member) in archive.files().filter(|(name, _)| *name != WEIGHTS) {
+    for (name, member) in archive.files().filter(|(name, _)| !name.ends_with(WEIGHTS)) {
         let value = Value::from(format!("<file of {} bytes>", member.size));
         container.objects.push(Object { path: name.to_owned(), value });
         if name == CONFIG && member.size <= limits::SETTINGS {
@@ -40,17 +44,45 @@ pub(super) fn read(source: &dyn ReadAt, file: FileId) -> Result<(Format, Contain
     Ok((Format::Nemo, container))
 }
 
-/// Reads the member that is a file of weights itself.
-fn open(source: &dyn ReadAt, file: FileId, member: &Member) -> Result<Container, Finding> {
+/// The folder of a rank whose weights a member is.
+fn rank(name: &str) -> Option<&str> {
+    let folder = name.strip_suffix(WEIGHTS)?.strip_suffix('/')?;
+    (folder.starts_with(RANK) && !folder.contains('/')).then_some(folder)
+}
+
+/// Reads the weights of every rank, in the order of their folders' names.
+fn ranks(source: &dyn ReadAt, file: FileId, archive: &Archive) -> Result<Container, Finding> {
+    let mut members: Vec<_> = archive.files().filter_map(|(name, member)| Some((rank(name)?, name, member))).collect();
+    members.sort_by_key(|(folder, ..)| *folder);
+    let mut whole = Container::default();
+    for (place, (folder, name, member)) in members.into_iter().enumerate() {
+        let mut own = open(source, file, name, member)?;
+        for tensor in &mut own.tensors {
+            tensor.name = format!("{folder}/{}", tensor.name);
+        }
+        if place > 0 {
+            // What is no tensor every rank says again.
+            own.objects = Vec::new();
+        }
+        if whole.tensors.len().saturating_add(own.tensors.len()) > limits::TENSORS {
+            return Err(Finding::new(Id::TooLarge, format!("more than {} tensors", limits::TENSORS)));
+        }
+        whole.append(own);
+    }
+    Ok(whole)
+}
+
+/// Reads a member that is a file of weights itself.
+fn open(source: &dyn ReadAt, file: FileId, name: &str, member: &Member) -> Result<Container, Finding> {
     let part = Part::new(source, member.data, member.size).map_err(|error| unreadable(&error, member.data))?;
     let read = match detect::detect(&part) {
         // An archive within an archive is none of NeMo's.
-        Ok(Format::Tar) => Err(Finding::new(Id::TarInvalid, format!("{WEIGHTS} is a tar itself"))),
+        Ok(Format::Tar) => Err(Finding::new(Id::TarInvalid, format!("{name} is a tar itself"))),
         Ok(_) => super::open(&part, file).map(|(_, container)| container),
         Err(finding) => Err(finding),
     };
     let mut container = read.map_err(|finding| {
-        let message = format!("{} (in {WEIGHTS})", finding.message);
+        let message = format!("{} (in {name})", finding.message);
         Finding { message, ..finding.shifted(member.data) }
     })?;
     container.shift(member.data);
@@ -65,11 +97,8 @@ fn without(archive: &Archive, is_nemo: bool) -> Finding {
     if !is_nemo {
         return Format::Tar.refusal();
     }
-    let ranks = archive.files().any(|(name, _)| name.ends_with(WEIGHTS));
-    let chunks = archive.files().any(|(name, _)| name.starts_with("model_weights/"));
-    if ranks || chunks {
-        let what = if ranks { "several ranks" } else { "a folder of chunks" };
-        let message = format!("NeMo's archive holds the weights of {what}; unpack it with tar and read the folder");
+    if archive.files().any(|(name, _)| name.starts_with("model_weights/")) {
+        let message = "NeMo's archive holds the weights of a folder of chunks; unpack it with tar and read the folder";
         return Finding::new(Id::Unsupported, message);
     }
     let message = format!("NeMo's archive holds {CONFIG} and no weights");

@@ -12,7 +12,7 @@ use crate::facts::recipe::elements;
 use crate::facts::{Dtype, FileId, Finding, Id, Op, Recipe, Tensor, limits};
 
 use super::window::Window;
-use super::{Container, Findings, Object, twice};
+use super::{Container, External, Findings, Object, twice};
 
 /// What is said of a file that ends too soon.
 const SHORT: (Id, &str) = (Id::OnnxTruncated, "the file ends inside the model");
@@ -132,7 +132,8 @@ pub(super) fn is_model(source: &dyn ReadAt) -> bool {
     false
 }
 
-/// Reads the geometry of the initializers.
+/// Reads the geometry of the initializers. Those whose values are in another file have none yet, and stand in
+/// [`Container::external`] too.
 ///
 /// # Errors
 /// [`Id::OnnxTruncated`], [`Id::OnnxInvalid`], [`Id::TooLarge`]. What keeps one tensor from being read is in the
@@ -176,8 +177,8 @@ struct Proto {
     kind: u64,
     /// The field of the values, and where its bytes stand.
     data: Option<(u64, u64, u64)>,
-    /// The file that holds the values.
-    outside: Option<String>,
+    /// Where the values stand in another file.
+    external: Option<External>,
     /// Values are written in more than one piece.
     scattered: bool,
 }
@@ -225,11 +226,18 @@ impl Reader<'_> {
                 }
                 (4 | 5 | 7 | 10 | 11, _) => proto.scattered = true,
                 (13, Field::Bytes { at, size }) if size <= limits::NAME => {
-                    let entry = self.bytes(at, size)?;
-                    let location = entry.strip_prefix(b"\n\x08location\x12").and_then(|rest| rest.get(1..));
-                    proto.outside = location.map(|name| String::from_utf8_lossy(name).into_owned()).or(proto.outside);
+                    let (key, value) = self.entry(at, size)?;
+                    let number = || value.parse().map_err(|_| invalid(at, format!("{key} {value:?} is no number")));
+                    let external = proto.external.get_or_insert_default();
+                    match key.as_str() {
+                        "location" => external.location = value,
+                        "offset" => external.offset = number()?,
+                        "length" => external.length = Some(number()?),
+                        // A checksum or a name of somebody's own.
+                        _ => {}
+                    }
                 }
-                (14, Field::Number(1)) => proto.outside = proto.outside.or_else(|| Some("another file".to_owned())),
+                (14, Field::Number(1)) => drop(proto.external.get_or_insert_default()),
                 _ => {}
             }
             if proto.shape.len() > limits::DIMS {
@@ -237,6 +245,22 @@ impl Reader<'_> {
             }
         }
         Ok(proto)
+    }
+
+    /// Key and value of a `StringStringEntryProto`.
+    fn entry(&self, at: u64, size: u64) -> Result<(String, String), Finding> {
+        let end = at.saturating_add(size);
+        let mut window = Window::new(self.source, SHORT);
+        window.skip(at)?;
+        let (mut key, mut value) = (String::new(), String::new());
+        while window.at() < end {
+            match field(&mut window, end)? {
+                (1, Field::Bytes { at, size }) => key = String::from_utf8_lossy(&self.bytes(at, size)?).into_owned(),
+                (2, Field::Bytes { at, size }) => value = String::from_utf8_lossy(&self.bytes(at, size)?).into_owned(),
+                _ => {}
+            }
+        }
+        Ok((key, value))
     }
 
     fn bytes(&self, at: u64, size: u64) -> Result<Vec<u8>, Finding> {
@@ -269,17 +293,11 @@ impl Reader<'_> {
     }
 
     fn tensor(&mut self, proto: Proto, at: u64) -> Result<Tensor, Finding> {
-        let Proto { name, shape, kind, data, outside, scattered } = proto;
+        let Proto { name, shape, kind, data, external, scattered } = proto;
         let unsupported = |message: String| Finding::new(Id::Unsupported, message).at(at);
         let Some(&(_, dtype)) = TYPES.iter().find(|row| row.0 == kind) else {
             return Err(unsupported(format!("the initializer is of ONNX's type {kind}, which no tensor here has")));
         };
-        if let Some(outside) = outside {
-            return Err(unsupported(format!(
-                "the values are in {outside} beside the model, which is not read; onnx.save writes them into the model, \
-                 up to two gigabytes"
-            )));
-        }
         if scattered {
             return Err(unsupported(
                 "the values are written one by one; onnx.numpy_helper.from_array writes raw_data".to_owned(),
@@ -293,6 +311,12 @@ impl Reader<'_> {
             let finding = invalid(at, "the values of the initializer do not make its shape");
             finding.needed(format!("{needed} bytes"), format!("{held} bytes"))
         };
+        if let Some(mut external) = external {
+            external.tensor.clone_from(&name);
+            let message = format!("the values are in {:?} beside the model", external.location);
+            self.container.external.push(external);
+            return Ok(Tensor { name, recipe: Recipe { dtype, shape, op: Op::Absent(message) }, crc32: None });
+        }
         let op = match data {
             None => Op::Literal(Arc::from([])),
             // Raw values, and floats one after another, stand as they are.

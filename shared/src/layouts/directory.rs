@@ -1,14 +1,19 @@
 //! One file, with its other parts if it is one of a split GGUF; or a directory of none of the known kinds that holds weight files on top.
 
-use super::{Checkpoint, Family, adapter, gguf, mistral, names, shards, wrapped};
+use super::tree::Entry;
+use super::{Checkpoint, Family, adapter, external, gguf, megatron, mistral, names, shards, wrapped};
 use crate::archs::{ARCHS, Arch, Naming};
 use crate::facts::FileId;
 
 /// Reads a checkpoint that is one file.
 pub(super) fn read_file(mut checkpoint: Checkpoint, jobs: usize) -> Checkpoint {
-    let files: Vec<FileId> = (0..checkpoint.files.len()).map(FileId).collect();
+    let own = checkpoint.path.file_name().map(|own| own.to_string_lossy().into_owned()).unwrap_or_default();
+    // Beside a model with values in other files lie these and no other models.
+    let is_part = |entry: &Entry| !external::may_have(&own) || entry.name == own;
+    let files = checkpoint.files.iter().enumerate().filter(|(_, entry)| is_part(entry));
+    let files: Vec<FileId> = files.map(|(place, _)| FileId(place)).collect();
     let read = shards::read(&mut checkpoint, &files, jobs);
-    shards::join(&mut checkpoint, read);
+    join(&mut checkpoint, read);
     settle(&mut checkpoint);
     gguf::complete(&mut checkpoint);
     adapter::beside(&mut checkpoint);
@@ -25,15 +30,31 @@ pub(super) fn read(mut checkpoint: Checkpoint, jobs: usize) -> Checkpoint {
         .filter(|(_, entry)| on_top(&entry.name))
         .map(|(place, _)| FileId(place))
         .collect();
-    let read = shards::read(&mut checkpoint, &files, jobs);
+    // Values of a model that lie in other files may be called as weights are.
+    let has_values = |file: &FileId| external::may_have(checkpoint.pool.name(*file));
+    let (models, mut files): (Vec<FileId>, Vec<FileId>) = files.into_iter().partition(has_values);
+    let mut read = shards::read(&mut checkpoint, &models, jobs);
+    files.retain(|file| !read.iter().any(|read| read.shard.file == *file));
+    read.extend(shards::read(&mut checkpoint, &files, jobs));
+    read.sort_by_key(|read| (read.shard.file, read.tensors.is_empty()));
+    read.dedup_by_key(|read| read.shard.file);
     if wrapped::are_ranks(&read) {
         wrapped::join(&mut checkpoint, read);
     } else {
-        shards::join(&mut checkpoint, read);
+        join(&mut checkpoint, read);
     }
     settle(&mut checkpoint);
     gguf::complete(&mut checkpoint);
     checkpoint
+}
+
+/// Puts files and their tensors into the checkpoint; of an archive with several ranks, the joined ones.
+fn join(checkpoint: &mut Checkpoint, read: Vec<shards::Read>) {
+    match <[shards::Read; 1]>::try_from(read) {
+        Ok([archive]) if megatron::is_archive(&archive) => megatron::join_archive(checkpoint, archive),
+        Ok([one]) => shards::join(checkpoint, vec![one]),
+        Err(several) => shards::join(checkpoint, several),
+    }
 }
 
 /// The family, as the names tell it, and the config that lies beside them.

@@ -5,6 +5,7 @@ mod chunks;
 mod dcp;
 mod deepspeed;
 mod directory;
+mod external;
 mod gguf;
 mod hf;
 pub mod hub;
@@ -354,7 +355,8 @@ pub fn open_weights(path: &Path, from: Option<Layout>, weights: Weights, jobs: u
             Layout::File | Layout::Directory => directory::read(checkpoint, jobs),
         }
     } else {
-        directory::read_file(Checkpoint::new(path, Layout::File, gguf::with_parts(path, &data)), jobs)
+        let tree = external::with_values(path, &data).unwrap_or_else(|| gguf::with_parts(path, &data));
+        directory::read_file(Checkpoint::new(path, Layout::File, tree), jobs)
     };
     if checkpoint.tensors.is_empty() && checkpoint.damage().is_none() {
         let finding = nothing::finding(&checkpoint);

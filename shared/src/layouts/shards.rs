@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Checkpoint, Shard};
+use super::{Checkpoint, Shard, external};
 use crate::bytes::{ReadAt, work};
 use crate::facts::{FileId, Finding, Id, Tensor};
 use crate::formats::{self, Container, Format, Piece};
@@ -15,7 +15,7 @@ pub(super) struct Read {
     pub(super) pieces: Vec<Piece>,
 }
 
-/// Reads the headers of `files` on `jobs` threads, in their order. What is wrong with one becomes a finding of the
+/// Reads the headers of `files` on `jobs` threads, in their order; files with values of theirs follow each. What is wrong with one becomes a finding of the
 /// checkpoint; one that cannot be read at all is left out.
 pub(super) fn read(checkpoint: &mut Checkpoint, files: &[FileId], jobs: usize) -> Vec<Read> {
     let pool = &checkpoint.pool;
@@ -32,12 +32,14 @@ pub(super) fn read(checkpoint: &mut Checkpoint, files: &[FileId], jobs: usize) -
                 let named = container.findings.into_iter().map(|finding| finding.in_file(name.clone()));
                 checkpoint.findings.extend(named);
                 extension(checkpoint, &name, format);
-                let Container { mut tensors, metadata, objects, pieces, .. } = container;
+                let Container { mut tensors, metadata, objects, pieces, external, .. } = container;
+                let mut others = external::settle(checkpoint, &name, &mut tensors, external);
                 if format == Format::Npy {
                     name_after(&mut tensors, &name);
                 }
                 let shard = Shard { file, name, format, size, tensors: tensors.len(), metadata, objects };
                 shards.push(Read { shard, tensors, pieces });
+                shards.append(&mut others);
             }
             Err(finding) => {
                 let finding = if is_packed(checkpoint, file, &name) { packed() } else { finding };

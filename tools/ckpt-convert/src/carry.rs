@@ -28,14 +28,13 @@ const SETTINGS: &[&str] = &[
 pub(crate) fn files(checkpoint: &Checkpoint, draft: &mut Draft) {
     let shards: HashSet<&str> = checkpoint.shards.iter().map(|shard| shard.name.as_str()).collect();
     let mut folders = BTreeSet::new();
-    for entry in &checkpoint.files {
+    for entry in checkpoint.files.iter().filter(|entry| !shards.contains(entry.name.as_str())) {
         if let Some((folder, _)) = entry.name.split_once('/') {
             folders.insert(folder);
             continue;
         }
         let own = entry.name.as_str();
-        if shards.contains(own) || names::is_bookkeeping(own) || own.ends_with(".index.json") || own == "checklist.chk"
-        {
+        if names::is_bookkeeping(own) || own.ends_with(".index.json") || own == "checklist.chk" {
             continue;
         }
         if names::is_adapter(own) || own == ADAPTER_CONFIG {

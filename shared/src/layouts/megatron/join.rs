@@ -17,16 +17,17 @@ const MODEL: &str = "model";
 /// What Transformer Engine keeps of its scaling, which is no weight.
 const EXTRA: &str = "_extra_state";
 
-/// The tensors of each model in a rank's file, by the number of its virtual stage: optimizer and random states stay behind.
-pub(super) fn models(tensors: Vec<Tensor>) -> BTreeMap<u64, Vec<Tensor>> {
+/// The tensors of each model in a rank's file, by the number of its virtual stage: optimizer and random states stay behind,
+/// unless the file is `whole`, the model's own dictionary and nothing else.
+pub(super) fn models(tensors: Vec<Tensor>, whole: bool) -> BTreeMap<u64, Vec<Tensor>> {
     let own = |name: &str| {
         let (key, rest) = name.split_once('.')?;
         let number = key.strip_prefix(MODEL)?;
         let number = if number.is_empty() { 0 } else { number.parse().ok()? };
         Some((number, rest.to_owned()))
     };
-    // NeMo saves the model's own dictionary.
-    let bare = !tensors.iter().any(|tensor| own(&tensor.name).is_some());
+    let mut named = tensors.iter().map(|tensor| own(&tensor.name).is_some());
+    let bare = if whole { !named.all(|named| named) } else { !named.any(|named| named) };
     let mut models: BTreeMap<u64, Vec<Tensor>> = BTreeMap::new();
     for tensor in tensors {
         let found = if bare { Some((0, tensor.name.clone())) } else { own(&tensor.name) };
@@ -239,7 +240,7 @@ mod tests {
             crc32: None,
         };
         let saved = ["model0.a", "model1.a", "model1.b", "model1.c._extra_state", "optimizer.a"].map(tensor);
-        let models = models(saved.to_vec());
+        let models = models(saved.to_vec(), false);
         let names: Vec<Vec<&str>> = models.values().map(|own| own.iter().map(|one| &*one.name).collect()).collect();
         assert_eq!(names, [vec!["a"], vec!["a", "b"]]);
     }

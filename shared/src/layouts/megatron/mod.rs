@@ -1,15 +1,17 @@
 //! Megatron-LM's own checkpoints: a folder a model-parallel rank with `model_optim_rng.pt` in it, and likewise NeMo's with
 //! `model_weights.ckpt`. Ranks of tensor parallelism share tensors, ranks of pipeline parallelism share layers.
 
+mod experts;
 mod join;
 mod table;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::tree::Entry;
 use super::{Checkpoint, Shard, directory, index, read_small, shards};
-use crate::facts::{FileId, Finding, Id};
+use crate::facts::{FileId, Finding, Id, Tensor};
+use crate::formats::{Format, nemo};
 use join::Chunk;
 
 /// The file of a rank that holds its weights: Megatron's, NeMo's.
@@ -17,12 +19,13 @@ const FILES: [&str; 2] = ["model_optim_rng.pt", "model_weights.ckpt"];
 /// The file that says which step is the newest.
 const NEWEST: &str = "latest_checkpointed_iteration.txt";
 
-/// A rank's place: in tensor and in pipeline parallelism, and whether there is a third, among experts.
+/// A rank's place: in pipeline, in tensor and in expert parallelism.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
     pipeline: u64,
     tensor: u64,
-    experts: bool,
+    /// Unless it is none: then a second number is that of the pipeline, for there may be a pipeline and no experts.
+    expert: Option<u64>,
     /// Its file, relative to the folder of the ranks.
     name: String,
 }
@@ -35,7 +38,18 @@ impl Rank {
         let numbers: Vec<u64> = numbers.split('_').map(|digits| digits.parse().ok()).collect::<Option<_>>()?;
         let (&tensor, rest) = numbers.split_first()?;
         let pipeline = rest.first().copied().unwrap_or(0);
-        Some(Rank { pipeline, tensor, experts: rest.len() > 1, name: name.to_owned() })
+        if rest.len() > 2 {
+            return None;
+        }
+        Some(Rank { pipeline, tensor, expert: rest.get(1).copied(), name: name.to_owned() })
+    }
+
+    /// The same where there is no pipeline, and a second number is that of the experts (`get_checkpoint_name`).
+    fn without_pipeline(self) -> Rank {
+        match self.expert {
+            None => Rank { pipeline: 0, expert: Some(self.pipeline), ..self },
+            Some(_) => self,
+        }
     }
 }
 
@@ -82,12 +96,17 @@ pub(super) fn read(mut checkpoint: Checkpoint, jobs: usize) -> Checkpoint {
     let mut read = shards::read(&mut checkpoint, &files, jobs);
     let damaged = read.len() != ranks.len();
     let first = read.first().map(|read| &read.shard);
-    let split_experts = ranks.iter().any(|rank| rank.experts)
-        || first.and_then(|shard| argument(shard, "expert_model_parallel_size")).is_some_and(|size| size > 1);
-    if split_experts {
-        let message = "experts are split over ranks (expert parallel), which is not joined; save the checkpoint as \
-                       torch_dist with Megatron's --ckpt-format, which is read";
-        checkpoint.findings.push(Finding::new(Id::Unsupported, message).in_file(folder));
+    let number = |name: &str| first.and_then(|shard| argument(shard, name));
+    let shared = number(EXPERTS).is_some_and(|size| size > 1);
+    if shared && number("pipeline_model_parallel_size").is_none_or(|size| size < 2) {
+        ranks = ranks.into_iter().map(Rank::without_pipeline).collect();
+    }
+    // Where experts are cut otherwise than all else, a rank's folder does not tell what it has.
+    let tensor = number("tensor_model_parallel_size");
+    let otherwise = number("expert_tensor_parallel_size").is_some_and(|size| Some(size) != tensor)
+        || first.is_some_and(|shard| is_set(shard, "moe_extended_tp"));
+    if otherwise && ranks.iter().any(|rank| rank.expert.is_some()) {
+        checkpoint.findings.push(Finding::new(Id::Unsupported, SPLIT_EXPERTS).in_file(folder));
         return checkpoint;
     }
     let gaps = gaps(&ranks, first, &folder);
@@ -95,12 +114,11 @@ pub(super) fn read(mut checkpoint: Checkpoint, jobs: usize) -> Checkpoint {
     let whole = !damaged && gaps.is_empty() && mixed.is_empty();
     checkpoint.findings.extend(gaps);
     checkpoint.findings.extend(mixed);
-    let mut chunks: BTreeMap<(u64, u64), Chunk> = BTreeMap::new();
-    for (rank, read) in ranks.iter().zip(&mut read) {
-        for (number, tensors) in join::models(std::mem::take(&mut read.tensors)) {
-            chunks.entry((number, rank.pipeline)).or_default().push((rank.tensor, read.shard.name.clone(), tensors));
-        }
-    }
+    let held = ranks.iter().zip(&mut read).map(|(rank, read)| {
+        let tensors = std::mem::take(&mut read.tensors);
+        (rank, read.shard.name.clone(), tensors)
+    });
+    let chunks = chunks(held.collect());
     for (place, mut read) in read.into_iter().enumerate() {
         if place > 0 {
             // What is no tensor every rank says again.
@@ -110,17 +128,94 @@ pub(super) fn read(mut checkpoint: Checkpoint, jobs: usize) -> Checkpoint {
     }
     // Of ranks that do not belong together, or of some of them, nothing whole can be made.
     if whole {
-        join::run(&mut checkpoint, chunks);
+        match experts::all(chunks, &mut checkpoint.replicas) {
+            Ok(chunks) => join::run(&mut checkpoint, chunks),
+            Err(finding) => checkpoint.findings.push(finding),
+        }
     }
     checkpoint.config = checkpoint.json("config.json");
     checkpoint.family = directory::by_names(&checkpoint);
     checkpoint
 }
 
-/// A number among the arguments of the run that saved a rank.
-fn argument(shard: &Shard, name: &str) -> Option<u64> {
+/// What ranks hold, by the chunks of the model that they share.
+fn chunks(held: Vec<(&Rank, String, Vec<Tensor>)>) -> BTreeMap<(u64, u64), Chunk> {
+    let mut chunks: BTreeMap<(u64, u64), Chunk> = BTreeMap::new();
+    for (rank, file, tensors) in held {
+        // NeMo saves the model's own dictionary.
+        for (number, tensors) in join::models(tensors, rank.name.ends_with(FILES[1])) {
+            chunks.entry((number, rank.pipeline)).or_default().push((rank.tensor, file.clone(), tensors));
+        }
+    }
+    chunks
+}
+
+/// Whether a file is an archive of NeMo's that holds the weights of several ranks.
+pub(super) fn is_archive(read: &shards::Read) -> bool {
+    read.shard.format == Format::Nemo && read.tensors.first().is_some_and(|tensor| of_rank(&tensor.name).is_some())
+}
+
+/// The folder of the rank that a tensor of such an archive is of, and its own name.
+fn of_rank(name: &str) -> Option<(&str, &str)> {
+    name.split_once('/').filter(|(folder, _)| folder.starts_with(nemo::RANK))
+}
+
+/// Joins the ranks in an archive of NeMo's.
+pub(super) fn join_archive(checkpoint: &mut Checkpoint, mut read: shards::Read) {
+    let mut parts: BTreeMap<String, Vec<Tensor>> = BTreeMap::new();
+    for mut tensor in std::mem::take(&mut read.tensors) {
+        let Some((folder, own)) = of_rank(&tensor.name) else { continue };
+        let (folder, own) = (folder.to_owned(), own.to_owned());
+        tensor.name = own;
+        parts.entry(folder).or_default().push(tensor);
+    }
+    let ranks: Vec<(Option<Rank>, Vec<Tensor>)> =
+        parts.into_iter().map(|(folder, tensors)| (Rank::of(&format!("{folder}/{}", FILES[1])), tensors)).collect();
+    let file = read.shard.name.clone();
+    let known: Vec<Rank> = ranks.iter().filter_map(|(rank, _)| rank.clone()).collect();
+    let mut findings = Vec::new();
+    if known.len() < ranks.len() {
+        let message = "the archive holds folders of ranks whose numbers cannot be read";
+        findings.push(Finding::new(Id::TarInvalid, message).needed("mp_rank_TT or mp_rank_TT_PPP", "another name"));
+    }
+    if known.iter().any(|rank| rank.expert.is_some()) || argument(&read.shard, EXPERTS).is_some_and(|size| size > 1) {
+        findings.push(Finding::new(Id::Unsupported, SPLIT_EXPERTS));
+    }
+    findings.extend(gaps(&known, Some(&read.shard), "").into_iter().map(|finding| Finding {
+        // It is a member of the archive, and no file.
+        message: format!("{}; {} is not in the archive", finding.message, finding.file.unwrap_or_default()),
+        file: None,
+        ..finding
+    }));
+    checkpoint.shards.push(read.shard);
+    if !findings.is_empty() {
+        checkpoint.findings.extend(findings.into_iter().map(|finding| finding.in_file(file.clone())));
+        return;
+    }
+    let mut held = Vec::new();
+    for (rank, (_, tensors)) in known.iter().zip(ranks) {
+        held.push((rank, file.clone(), tensors));
+    }
+    held.sort_by(|a, b| a.0.cmp(b.0));
+    join::run(checkpoint, chunks(held));
+}
+
+/// What is said where nobody knows how to join experts.
+const SPLIT_EXPERTS: &str = "experts are split over ranks otherwise than the rest of the model is, which is not joined; save the \
+                             checkpoint as torch_dist with Megatron's --ckpt-format, which is read";
+/// Ranks that share the experts.
+const EXPERTS: &str = "expert_model_parallel_size";
+
+/// Whether a switch was set among the arguments of the run that saved a rank.
+fn is_set(shard: &Shard, name: &str) -> bool {
     let path = format!("args.{name}");
-    shard.objects.iter().find(|object| object.path == path)?.value.as_u64()
+    shard.objects.iter().any(|object| object.path == path && object.value.as_bool() == Some(true))
+}
+
+/// A number among the arguments of the run that saved a rank, or in the settings of NeMo's archive.
+fn argument(shard: &Shard, name: &str) -> Option<u64> {
+    let paths = [format!("args.{name}"), format!("model_config.{name}")];
+    shard.objects.iter().find(|object| paths.contains(&object.path))?.value.as_u64()
 }
 
 /// The ranks that are missing between the first and as many as the run had.
@@ -129,19 +224,23 @@ fn gaps(ranks: &[Rank], first: Option<&Shard>, folder: &str) -> Vec<Finding> {
     let size = |name: &str, there: u64| first.and_then(|shard| argument(shard, name)).unwrap_or(there).max(there);
     let tensor = size("tensor_model_parallel_size", most(|rank| rank.tensor));
     let pipeline = size("pipeline_model_parallel_size", most(|rank| rank.pipeline));
+    let with_experts = ranks.iter().any(|rank| rank.expert.is_some());
+    let expert = if with_experts { size(EXPERTS, most(|rank| rank.expert.unwrap_or(0))) } else { 1 };
     let own = ranks.first().map_or("", |rank| rank.name.rsplit('/').next().unwrap_or(""));
-    let missing =
-        (0..tensor).flat_map(|tensor| (0..pipeline).map(move |pipeline| (tensor, pipeline))).filter(|place| {
-            let there = |rank: &Rank| (rank.tensor, rank.pipeline) == *place;
-            !ranks.iter().any(there)
-        });
-    let finding = |(at, stage): (u64, u64)| {
-        let stage = if pipeline > 1 { format!("_{stage:03}") } else { String::new() };
-        let message =
-            format!("a rank is missing: the run had {tensor} of tensor and {pipeline} of pipeline parallelism");
-        Finding::new(Id::ShardMissing, message).in_file(format!("{folder}mp_rank_{at:02}{stage}/{own}"))
+    let there: BTreeSet<(u64, u64, u64)> =
+        ranks.iter().map(|rank| (rank.tensor, rank.pipeline, rank.expert.unwrap_or(0))).collect();
+    let places = (0..tensor).flat_map(|tensor| (0..pipeline).map(move |pipeline| (tensor, pipeline)));
+    let places = places.flat_map(|(tensor, pipeline)| (0..expert).map(move |expert| (tensor, pipeline, expert)));
+    let finding = |(at, stage, share): (u64, u64, u64)| {
+        let number = |of: u64, number: u64| if of > 1 { format!("_{number:03}") } else { String::new() };
+        let (stage, share) = (number(pipeline, stage), number(expert, share));
+        let experts = if expert > 1 { format!(" and {expert} of expert") } else { String::new() };
+        let message = format!(
+            "a rank is missing: the run had {tensor} of tensor and {pipeline} of pipeline{experts} parallelism"
+        );
+        Finding::new(Id::ShardMissing, message).in_file(format!("{folder}mp_rank_{at:02}{stage}{share}/{own}"))
     };
-    missing.map(finding).take(crate::facts::limits::FINDINGS).collect()
+    places.filter(|place| !there.contains(place)).map(finding).take(crate::facts::limits::FINDINGS).collect()
 }
 
 /// Ranks that were saved at another step than the first.

@@ -54,8 +54,16 @@ const ROWS: &[(&str, Split)] = &[
     ("inv_freq", Split::Replicated),
 ];
 
+/// The name without the number at its end that Transformer Engine gives each expert of a group, and the number.
+fn grouped(name: &str) -> (&str, &str) {
+    let stem = name.trim_end_matches(|digit: char| digit.is_ascii_digit());
+    let is_one = name.contains(".experts.linear_fc");
+    name.split_at_checked(stem.len()).filter(|_| is_one).unwrap_or((name, ""))
+}
+
 /// How the ranks share the tensor of that name; `None` if nobody knows.
 pub(super) fn split(name: &str) -> Option<Split> {
+    let (name, _) = grouped(name);
     // `attention` may be `self_attention` or `cross_attention`.
     let own = |end: &str| name.strip_suffix(end).is_some_and(|rest| rest.is_empty() || rest.ends_with(['.', '_']));
     if let Some(row) = ROWS.iter().find(|row| own(row.0)) {
@@ -69,9 +77,10 @@ pub(super) fn split(name: &str) -> Option<Split> {
 /// The weight that leads out of a unit, by the name of one that leads into it: the unit is gated if the latter has twice
 /// the rows that the former has columns.
 pub(super) fn out_of(name: &str) -> Option<String> {
+    let (name, number) = grouped(name);
     let (before, _) = name.rsplit_once('.')?;
     let pairs = [("linear_fc1", "linear_fc2"), ("dense_h_to_4h", "dense_4h_to_h")];
-    pairs.iter().find_map(|(into, out)| Some(format!("{}{out}.weight", before.strip_suffix(into)?)))
+    pairs.iter().find_map(|(into, out)| Some(format!("{}{out}.weight{number}", before.strip_suffix(into)?)))
 }
 
 #[cfg(test)]
@@ -86,11 +95,15 @@ mod tests {
             ("decoder.layers.0.mlp.experts.local_experts.1.linear_fc1.weight", Some(Split::Gated)),
             ("decoder.layers.0.self_attention.linear_qkv.layer_norm_weight", Some(Split::Replicated)),
             ("decoder.final_layernorm.weight", Some(Split::Replicated)),
+            ("decoder.layers.0.mlp.experts.linear_fc1.weight12", Some(Split::Gated)),
+            ("decoder.layers.0.mlp.experts.linear_fc2.weight3", Some(Split::Columns)),
             ("decoder.layers.0.mlp.experts.weight1", None),
             ("vision.patch_embed.weight", None),
         ] {
             assert_eq!(split(name), wanted, "{name}");
         }
+        let grouped = out_of("a.mlp.experts.linear_fc1.weight12");
+        assert_eq!(grouped.as_deref(), Some("a.mlp.experts.linear_fc2.weight12"));
         assert_eq!(out_of("a.mlp.linear_fc1.bias").as_deref(), Some("a.mlp.linear_fc2.weight"));
     }
 }

@@ -1,6 +1,6 @@
 //! Damage to files of numpy, Flax and NeMo.
 
-use super::{Case, cut, write};
+use super::{Case, cut, remove, write};
 
 /// Changes one byte.
 fn change(model: &std::path::Path, name: &str, at: usize, byte: u8) {
@@ -55,6 +55,30 @@ pub(crate) const CASES: &[Case] = &[
             change(model, "model.onnx", usize::try_from(size).unwrap() - 4, 0x47);
         },
         &["error onnx-invalid model.onnx -"],
+    ),
+    (
+        "values beside an ONNX model cut short",
+        "neighbours/onnx-external",
+        |model| cut(model, "external.onnx.data", 20),
+        &["error onnx-invalid external.onnx half", "error onnx-truncated external.onnx.data w"],
+    ),
+    (
+        "values beside an ONNX model lost",
+        "neighbours/onnx-external",
+        |model| remove(model, &["external.onnx.data"]),
+        &["error shard-missing external.onnx.data half", "error shard-missing external.onnx.data w"],
+    ),
+    (
+        "values of an ONNX model outside its folder",
+        "neighbours/refused/outside.onnx",
+        |_| (),
+        &["error name-unsafe outside.onnx w"],
+    ),
+    (
+        "one of two ranks in NeMo's archive",
+        "neighbours/refused/one_of_two.nemo",
+        |_| (),
+        &["error shard-missing one_of_two.nemo -"],
     ),
     (
         "tar cut short",

@@ -31,7 +31,7 @@ explain! {
     ///
     /// Flax refuses the file, or takes wrong numbers for weights.
     MsgpackInvalid;
-    /// Holds every length in an ONNX model against the size of the file.
+    /// Holds every length in an ONNX model against the size of the file, and of those that its values are in.
     ///
     /// The download or the write stopped early. onnx refuses the model.
     ///
