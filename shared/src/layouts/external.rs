@@ -46,8 +46,8 @@ fn beside(model: &str, location: &str) -> Option<String> {
     Some(model.rsplit_once('/').map_or(location.clone(), |(folder, _)| format!("{folder}/{location}")))
 }
 
-/// Gives the tensors of a model the values that lie in other files; one whose values are not there is a finding, and goes. Returns those files, each once, as shards without
-/// tensors of their own.
+/// Gives the tensors of a model the values that lie in other files; one whose values are not there is a finding, and goes.
+/// Returns those files, each once, as shards without tensors of their own.
 pub(super) fn settle(
     checkpoint: &mut Checkpoint,
     model: &str,
