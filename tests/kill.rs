@@ -49,6 +49,13 @@ const SCENES: &[Scene] = &[
         target: "out.safetensors",
     },
     Scene {
+        name: "tree",
+        source: "tiny-llama3",
+        before: "",
+        arguments: "--to safetensors --max-shard-size 200kB --out out",
+        target: "out",
+    },
+    Scene {
         name: "in-place",
         source: "tiny-llama3/mp1",
         before: "",

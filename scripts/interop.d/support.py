@@ -73,6 +73,16 @@ def work_in(environment, worker, *arguments):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def llama_cpp(folder, jobs):
+    """What llama.cpp makes of each job {"model", "texts", "ids", "logits"}, all in one process; none may be refused."""
+    file = pathlib.Path(folder) / "jobs.json"
+    file.write_text(json.dumps(jobs, default=str))
+    made = work("5.23.0", "llama_cpp", file)
+    for job, one in zip(jobs, made, strict=True):
+        assert "refused" not in one, f"{job['model']}: {one['refused']}"
+    return made
+
+
 def sha256(path):
     return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
 

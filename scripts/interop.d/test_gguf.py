@@ -123,8 +123,7 @@ def test_its_tokens_are_llama_cpp_s(smollm2, unpacked, tmp_path):
     import tokenizers
 
     texts = [text for text in strings.fuzz(1500, seed=11) if text]
-    (tmp_path / "strings.json").write_text(json.dumps({"texts": texts, "ids": [1]}))
-    told = support.work("5.23.0", "llama_cpp", smollm2, tmp_path / "strings.json", tmp_path / "logits.pt")
+    (told,) = support.llama_cpp(tmp_path, [{"model": smollm2, "texts": texts, "ids": [1], "logits": tmp_path / "logits.pt"}])
     ours = tokenizers.Tokenizer.from_file(str(unpacked / "tokenizer.json"))
     wrong = [text for text, ids in zip(texts, told["ids"]) if ours.encode(text, add_special_tokens=False).ids != ids]
     assert wrong == []

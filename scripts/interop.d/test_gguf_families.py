@@ -1,5 +1,6 @@
 """Every family through GGUF: written by us, read by gguf-py, transformers and llama.cpp; and back again."""
 
+import itertools
 import json
 import re
 import unicodedata
@@ -29,12 +30,18 @@ MODELS = {
     "phi3-long": "phi3",
 }
 COUNT = 400
+IDS = [5, 9, 40, 300, 17, 2, 301, 99, 98, 97] * 4
 FILE = "model.gguf"
 
 
 def texts():
     special = ["<|im_start|>user\nHi<|im_end|>\n<|endoftext|>", "a<tool_call> b<tool_call>", "<start_of_turn>user\n\nHi<end_of_turn>"]
     return [text for text in strings.fuzz(COUNT, seed=7) if text] + special + [llama.TEXT]
+
+
+def composed():
+    """The texts as Qwen's tokenizers make them first, which llama.cpp leaves to others: every character written in one way."""
+    return list(dict.fromkeys(unicodedata.normalize("NFC", text) for text in texts()))
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +71,19 @@ def saved(homes):
     return Saved()
 
 
+@pytest.fixture(scope="module")
+def heard(saved, tmp_path_factory):
+    """(version, name) -> what llama.cpp tells of our file of that model, and its logits"""
+    home = tmp_path_factory.mktemp("heard")
+    jobs = {}
+    for version, name in itertools.product(VERSIONS, MODELS):
+        said = composed() if version == VERSIONS[-1] else []
+        model, made = saved[version, name][1] / FILE, home / f"{name}-{version}.pt"
+        jobs[version, name] = {"model": model, "texts": said, "ids": IDS, "logits": made}
+    told = support.llama_cpp(home, list(jobs.values()))
+    return {key: (one, job["logits"]) for (key, job), one in zip(jobs.items(), told)}
+
+
 def logits(folder, ids):
     from transformers import AutoModelForCausalLM
 
@@ -85,25 +105,21 @@ def tokens(folder, strings_of):
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("name", MODELS)
-def test_llama_cpp_computes_what_transformers_does(name, version, saved, tmp_path):
-    folder, made, _ = saved[version, name]
-    ids = [5, 9, 40, 300, 17, 2, 301, 99, 98, 97] * 4
-    (tmp_path / "strings.json").write_text(json.dumps({"texts": [], "ids": ids}))
-    told = support.work("5.23.0", "llama_cpp", made / FILE, tmp_path / "strings.json", tmp_path / "logits.pt")
+def test_llama_cpp_computes_what_transformers_does(name, version, saved, heard):
+    folder, _, _ = saved[version, name]
+    told, made = heard[version, name]
     # ggml looks GELU up in a table of half precision.
-    near(torch.load(tmp_path / "logits.pt"), logits(folder, ids), 2e-3 if name.startswith("gemma") else 1e-5)
+    near(torch.load(made), logits(folder, IDS), 2e-3 if name.startswith("gemma") else 1e-5)
     config = json.loads((folder / "config.json").read_text())
     assert told["size"] == config["vocab_size"]
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_llama_cpp_reads_the_same_tokens(name, saved, tmp_path):
-    folder, made, _ = saved["5.23.0", name]
-    # What Qwen's tokenizers do first, llama.cpp leaves to others: to write every character in one way.
-    said = list(dict.fromkeys(unicodedata.normalize("NFC", text) for text in texts()))
-    (tmp_path / "strings.json").write_text(json.dumps({"texts": said, "ids": [1]}))
-    told = support.work("5.23.0", "llama_cpp", made / FILE, tmp_path / "strings.json", tmp_path / "logits.pt")
-    wrong = [(text, ours, theirs) for text, ours, theirs in zip(said, told["ids"], tokens(folder, said)) if ours != theirs]
+def test_llama_cpp_reads_the_same_tokens(name, saved, heard):
+    folder, _, _ = saved["5.23.0", name]
+    told, _ = heard["5.23.0", name]
+    said = composed()
+    wrong = [(text, ours, theirs) for text, ours, theirs in zip(said, told["ids"], tokens(folder, said), strict=True) if ours != theirs]
     assert wrong == []
     settings = json.loads((folder / "tokenizer_config.json").read_text())
     vocab = json.loads((folder / "tokenizer.json").read_text())

@@ -1,8 +1,9 @@
-"""What llama.cpp itself makes of a GGUF file: llama_cpp.py MODEL STRINGS LOGITS.
+"""What llama.cpp itself makes of GGUF files: llama_cpp.py JOBS.
 
-STRINGS is a JSON file {"texts": [...], "ids": [...]}. Prints the ids of each text, without a token before it and with
-what the file says of special ones, and the text of each id; the logits of all positions of `ids` go to the file LOGITS
-(torch). The library is called as its header declares it.
+JOBS is a JSON file of a list of {"model": FILE, "texts": [...], "ids": [...], "logits": FILE}. Prints of each the ids of its
+texts, without a token before them and with what the file says of special ones; the logits of all positions of `ids` go to
+the file `logits` (torch). Of a model that does not load, prints {"refused": WHY}. The library is called as its header
+declares it.
 """
 
 import ctypes
@@ -55,19 +56,26 @@ llama.llama_vocab_get_text.restype = ctypes.c_char_p
 N_CTX, FLASH, TYPE_K, TYPE_V = 0, 13, 26, 27
 
 
-def main(model_file, strings_file, logits_file):
+def main(jobs_file):
     told = []
     log = LOG(lambda level, text, _: told.append(text))
     llama.llama_log_set(log, None)
     ggml.ggml_backend_load_all_from_path(str(LIBRARIES).encode())
-    model = llama.llama_model_load_from_file(str(model_file).encode(), llama.llama_model_default_params())
+    made = []
+    for job in json.loads(pathlib.Path(jobs_file).read_text()):
+        told.clear()
+        made.append(run(job, told))
+    print(json.dumps(made))
+
+
+def run(job, told):
+    model = llama.llama_model_load_from_file(job["model"].encode(), llama.llama_model_default_params())
     if not model:
-        sys.exit(b"".join(told[-40:]).decode(errors="replace"))
+        return {"refused": b"".join(told[-40:]).decode(errors="replace")}
     vocab = ctypes.c_void_p(llama.llama_model_get_vocab(ctypes.c_void_p(model)))
-    strings = json.loads(pathlib.Path(strings_file).read_text())
     room = (ctypes.c_int32 * 65536)()
     ids = []
-    for text in strings["texts"]:
+    for text in job["texts"]:
         text = text.encode(errors="surrogatepass")
         count = llama.llama_tokenize(vocab, text, len(text), room, len(room), False, True)
         ids.append(list(room[:count]))
@@ -78,17 +86,20 @@ def main(model_file, strings_file, logits_file):
     words[FLASH], words[TYPE_K], words[TYPE_V] = 0, 0, 0
     context = ctypes.c_void_p(llama.llama_init_from_model(ctypes.c_void_p(model), settings))
     assert context, b"".join(told[-40:]).decode(errors="replace")
-    batch = llama.llama_batch_init(len(strings["ids"]), 0, 1)
-    for place, token in enumerate(strings["ids"]):
+    batch = llama.llama_batch_init(len(job["ids"]), 0, 1)
+    for place, token in enumerate(job["ids"]):
         batch.token[place], batch.pos[place], batch.n_seq_id[place], batch.logits[place] = token, place, 1, 1
         batch.seq_id[place][0] = 0
-    batch.n_tokens = len(strings["ids"])
+    batch.n_tokens = len(job["ids"])
     assert llama.llama_decode(context, batch) == 0
     size = llama.llama_vocab_n_tokens(vocab)
     logits = ctypes.cast(llama.llama_get_logits(context), ctypes.POINTER(ctypes.c_float * (size * batch.n_tokens)))
-    torch.save(torch.tensor(logits.contents).reshape(batch.n_tokens, size), logits_file)
+    torch.save(torch.tensor(logits.contents).reshape(batch.n_tokens, size), job["logits"])
     special = {part: getattr(llama, f"llama_vocab_{part}")(vocab) for part in ("bos", "eos", "pad")}
-    print(json.dumps({"ids": ids, "size": size, "add_bos": bool(llama.llama_vocab_get_add_bos(vocab) & 1), **special}))
+    # As long as it lives it holds its cache.
+    llama.llama_free(context)
+    llama.llama_model_free(ctypes.c_void_p(model))
+    return {"ids": ids, "size": size, "add_bos": bool(llama.llama_vocab_get_add_bos(vocab) & 1), **special}
 
 
 main(*sys.argv[1:])

@@ -365,13 +365,19 @@ pub fn open_weights(path: &Path, from: Option<Layout>, weights: Weights, jobs: u
     check_recipes(&mut checkpoint);
     let others = snapshot.into_iter().flat_map(|snapshot| snapshot.others);
     checkpoint.also.extend(others.map(|name| format!("another snapshot at {name}")));
-    // However far it came: what has not been given its name was not finished.
-    let place = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    if place.file_name().is_some_and(|name| tree::is_partial(&name.to_string_lossy())) {
-        let message = "this is an unfinished conversion; convert again, or remove it";
-        checkpoint.findings.insert(0, Finding::new(Id::PartialLeft, message));
+    if let Some(finding) = unfinished(path) {
+        checkpoint.findings.insert(0, finding);
     }
     Ok(checkpoint)
+}
+
+/// The finding for a path that is an unfinished conversion: however far it came, what has not been given its name was not
+/// finished.
+fn unfinished(path: &Path) -> Option<Finding> {
+    let place = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let is_partial = place.file_name().is_some_and(|name| tree::is_partial(&name.to_string_lossy()));
+    let message = "this is an unfinished conversion; convert again, or remove it";
+    is_partial.then(|| Finding::new(Id::PartialLeft, message))
 }
 
 /// The files below a folder and nothing else: no weights are read, and of a cache's repository no snapshot is chosen.

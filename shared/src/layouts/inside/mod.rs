@@ -128,6 +128,7 @@ impl Inside {
         let below = |name: &str| is_inside(name) && !names.contains(name);
         walked.findings.retain(|finding| !finding.file.as_deref().is_some_and(below));
         walked.findings.extend(findings);
+        walked.findings.extend(super::unfinished(&self.folder));
         walked.retain(|entry| !is_inside(&entry.name));
         let mut rest = Checkpoint::new(&self.folder, Layout::Directory, walked);
         rest.config = rest.json(INDEX).or_else(|| rest.json("config.json"));
