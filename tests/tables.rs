@@ -79,6 +79,7 @@ const FAMILIES: &[(&str, &str, &str)] = &[
     ("llama", "torchtune", "tiny-tune"),
     ("llama", "hf", "hf-tiny"),
     ("llama", "gguf", "gguf/llama-q8_0.gguf"),
+    ("gemma", "hf", "families/gemma"),
     ("gemma2", "hf", "families/gemma2"),
     ("gemma2", "gguf", "families/gemma2.gguf"),
     ("gemma3", "hf", "families/gemma3"),

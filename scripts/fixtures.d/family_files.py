@@ -67,6 +67,7 @@ LLAMA4_VISION = {
 
 # family -> the class's name without its ending, its config's class, its settings, llama.cpp's name if it has one of its own
 FAMILIES = {
+    "gemma": ("GemmaForCausalLM", "GemmaConfig", OWN_HEAD, None),
     "gemma2": ("Gemma2ForCausalLM", "Gemma2Config", GEMMA, "gemma2"),
     "gemma3": (
         "Gemma3ForConditionalGeneration",

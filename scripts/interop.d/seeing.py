@@ -177,6 +177,23 @@ def llama4_shapes(params):
     return shapes
 
 
+def ratios(tiles):
+    """The shapes of so many tiles at most, as transformers lists them."""
+    return [(height, width) for height in range(1, tiles + 1) for width in range(1, tiles // height + 1)]
+
+
+def alike(table, tiles, shapes):
+    """A table of embeddings by an image's shape, each tile's the same in all shapes that have it, zeros behind them."""
+    square = table.new_zeros(tiles, tiles, table.shape[1] // tiles)
+    for row, (height, width) in reversed(list(enumerate(shapes, 1))):
+        square[:height, :width] = table[row].reshape(tiles, -1)[: height * width].reshape(height, width, -1)
+    out = torch.zeros_like(table)
+    for row, (height, width) in enumerate(shapes, 1):
+        part = square[:height, :width].flatten()
+        out[row, : len(part)] = part
+    return out
+
+
 def random(shapes, seed=0):
     generator = torch.Generator().manual_seed(seed)
 

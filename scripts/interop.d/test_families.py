@@ -21,6 +21,7 @@ MODELS = {
     "qwen3-biased": "qwen3",
     "qwen3-moe": "qwen3_moe",
     "qwen3-moe-mixed": "qwen3_moe",
+    "gemma": "gemma",
     "gemma2": "gemma2",
     "gemma3-text": "gemma3_text",
     "gemma3": "gemma3",

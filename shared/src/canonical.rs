@@ -79,7 +79,8 @@ pub fn table(checkpoint: &Checkpoint, reader: &Reader<'_>, jobs: usize, progress
         let ranked = checkpoint.layout == Layout::Meta;
         let head_dim = head_dim.unwrap_or(1);
         let own::Made { arch, known, left_out, unknown } =
-            own::Own { arch: family.arch, sizes, head_dim, repeated, ranked }.make(target, tensors)?;
+            own::Own { arch: family.arch, naming: family.naming, sizes, head_dim, repeated, ranked }
+                .make(target, tensors)?;
         return Ok(sorted(arch, known, unknown, left_out, repeated));
     }
     let mut known: Vec<(Match, Tensor)> = Vec::new();

@@ -90,6 +90,7 @@ MODELS = {
     "qwen3-biased": ("Qwen3ForCausalLM", "Qwen3Config", OWN_HEAD | {"attention_bias": True}),
     "qwen3-moe": ("Qwen3MoeForCausalLM", "Qwen3MoeConfig", OWN_HEAD | EXPERTS),
     "qwen3-moe-mixed": ("Qwen3MoeForCausalLM", "Qwen3MoeConfig", OWN_HEAD | EXPERTS | {"decoder_sparse_step": 2}),
+    "gemma": ("GemmaForCausalLM", "GemmaConfig", OWN_HEAD),
     "gemma2": ("Gemma2ForCausalLM", "Gemma2Config", OWN_HEAD),
     "gemma3-text": ("Gemma3ForCausalLM", "Gemma3TextConfig", OWN_HEAD),
     "gemma3": ("Gemma3ForConditionalGeneration", "Gemma3Config", PARTS),

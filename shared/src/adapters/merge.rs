@@ -39,8 +39,13 @@ pub struct Fit<'a> {
 pub fn fit<'a>(adapter: &'a Adapter<'a>, base: &Checkpoint) -> Fit<'a> {
     let mut fit = Fit::default();
     if base.family.as_ref().is_some_and(|family| family.arch.in_hf().is_some()) {
-        let message = "the base stands in Meta's own form, whose layers and tensors are counted and cut otherwise";
-        let finding = Finding::new(Id::Unsupported, message).needed("a base under Hugging Face's names", "Meta's own");
+        let message = "the base stands in a form of its own, whose layers and tensors are counted and cut otherwise";
+        let own = if base.family.as_ref().is_some_and(|family| family.naming == Naming::Tune) {
+            "torchtune's"
+        } else {
+            "Meta's"
+        };
+        let finding = Finding::new(Id::Unsupported, message).needed("a base under Hugging Face's names", own);
         fit.findings.push(finding.fix("ckpt-convert BASE --to hf --out BASE-hf, and take that as the base"));
         return fit;
     }

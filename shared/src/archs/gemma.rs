@@ -1,4 +1,4 @@
-//! Gemma 2 and 3, the latter with or without its vision tower.
+//! Gemma 1, 2 and 3, the last with or without its vision tower.
 
 use super::row::row;
 use super::{Arch, Change, Need, On, Row, Size};
@@ -7,6 +7,18 @@ use Change::LessOne;
 use Need::{Head, Where};
 use On::Vision;
 use Size::{Dim, Ffn, Head as OneHead, Heads, Key, KvHeads, Patches, Vocab};
+
+/// Gemma: Llama's tensors under Llama's names, with heads of a size of their own; of a norm's factor Hugging Face keeps
+/// what it is more than one.
+pub(super) static GEMMA: Arch = Arch {
+    name: "gemma",
+    model_types: &["gemma"],
+    gguf: "",
+    rows: ONE,
+    defaults: &[("head_dim", 256)],
+    tied: true,
+    aliases: &[],
+};
 
 /// Gemma 2: norms before and after attention and feed-forward. Of a norm's factor Hugging Face keeps what it is more
 /// than one (`Gemma2RMSNorm`), llama.cpp the factor itself.
@@ -80,6 +92,26 @@ const SEES: Size = Key("vision_config/hidden_size");
 const SEES_FFN: Size = Key("vision_config/intermediate_size");
 const COLOURS: Size = Key("vision_config/num_channels");
 const PATCH: Size = Key("vision_config/patch_size");
+
+#[rustfmt::skip]
+const ONE: &[Row] = &[
+    row("model.embed_tokens.weight",                        "", &[Vocab, Dim]),
+    row("model.layers.{}.self_attn.q_proj.weight",          "", &[Heads, Dim]),
+    row("model.layers.{}.self_attn.q_proj.bias",            "", &[Heads])  .need(Where("attention_bias")),
+    row("model.layers.{}.self_attn.k_proj.weight",          "", &[KvHeads, Dim]),
+    row("model.layers.{}.self_attn.k_proj.bias",            "", &[KvHeads]).need(Where("attention_bias")),
+    row("model.layers.{}.self_attn.v_proj.weight",          "", &[KvHeads, Dim]),
+    row("model.layers.{}.self_attn.v_proj.bias",            "", &[KvHeads]).need(Where("attention_bias")),
+    row("model.layers.{}.self_attn.o_proj.weight",          "", &[Dim, Heads]),
+    row("model.layers.{}.self_attn.o_proj.bias",            "", &[Dim])    .need(Where("attention_bias")),
+    row("model.layers.{}.mlp.gate_proj.weight",             "", &[Ffn, Dim]),
+    row("model.layers.{}.mlp.up_proj.weight",               "", &[Ffn, Dim]),
+    row("model.layers.{}.mlp.down_proj.weight",             "", &[Dim, Ffn]),
+    row("model.layers.{}.input_layernorm.weight",           "", &[Dim]),
+    row("model.layers.{}.post_attention_layernorm.weight",  "", &[Dim]),
+    row("model.norm.weight",                                "", &[Dim]),
+    row("lm_head.weight",                                   "", &[Vocab, Dim]).need(Head),
+];
 
 #[rustfmt::skip]
 const TWO: &[Row] = &[

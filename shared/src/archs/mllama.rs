@@ -32,7 +32,7 @@ pub(super) static MLLAMA_META: Arch =
     Arch { name: "mllama", model_types: &[], gguf: "", rows: META_ROWS, defaults: &[], tied: false, aliases: &[] };
 
 /// `MllamaTextConfig` and `MllamaVisionConfig`.
-const DEFAULTS: &[(&str, u64)] = &[
+pub(super) const DEFAULTS: &[(&str, u64)] = &[
     ("vocab_size", 128_256),
     ("hidden_size", 4096),
     ("intermediate_size", 14_336),
@@ -52,14 +52,14 @@ const DEFAULTS: &[(&str, u64)] = &[
 
 /// The vocabulary and eight tokens more, which stand where an image does.
 const VOCAB_AND_IMAGES: Size = Plus(&[Vocab, Exactly(8)]);
-const SEES: Size = Key("vision_config/hidden_size");
-const SEES_FFN: Size = Key("vision_config/intermediate_size");
-const SEEN: Size = Key("vision_config/vision_output_dim");
-const COLOURS: Size = Key("vision_config/num_channels");
-const PATCH: Size = Key("vision_config/patch_size");
-const TILES: Size = Key("vision_config/max_num_tiles");
+pub(super) const SEES: Size = Key("vision_config/hidden_size");
+pub(super) const SEES_FFN: Size = Key("vision_config/intermediate_size");
+pub(super) const SEEN: Size = Key("vision_config/vision_output_dim");
+pub(super) const COLOURS: Size = Key("vision_config/num_channels");
+pub(super) const PATCH: Size = Key("vision_config/patch_size");
+pub(super) const TILES: Size = Key("vision_config/max_num_tiles");
 /// A tile's patches and its class.
-const PLACES: Size = Plus(&[Patches, Exactly(1)]);
+pub(super) const PLACES: Size = Plus(&[Patches, Exactly(1)]);
 
 #[rustfmt::skip]
 const ROWS: &[Row] = &[

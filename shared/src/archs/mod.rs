@@ -54,6 +54,7 @@ pub static ARCHS: &[&Arch] = &[
     &qwen::QWEN3,
     &qwen::QWEN2_MOE,
     &qwen::QWEN3_MOE,
+    &gemma::GEMMA,
     &gemma::GEMMA2,
     &gemma::GEMMA3_TEXT,
     &gemma::GEMMA3,
@@ -63,6 +64,10 @@ pub static ARCHS: &[&Arch] = &[
     &llama4::LLAMA4_TEXT,
     &mllama::MLLAMA_META,
     &llama4::LLAMA4_META,
+    &torchtune::GEMMA_TUNE,
+    &torchtune::GEMMA2_TUNE,
+    &torchtune::PHI3_TUNE,
+    &torchtune::MLLAMA_TUNE,
 ];
 
 /// How many of a family's numbered parts a model has.
@@ -128,6 +133,17 @@ impl Arch {
     /// or numbered otherwise.
     pub fn in_hf(&self) -> Option<&'static Arch> {
         if self.model_types.is_empty() { Arch::of_model_type(self.name) } else { None }
+    }
+
+    /// The scheme of a table of own names.
+    pub fn own_naming(&self) -> Option<Naming> {
+        let meta = || self.rows.iter().any(|row| !row.meta.is_empty());
+        self.model_types.is_empty().then(|| if meta() { Naming::Meta } else { Naming::Tune })
+    }
+
+    /// The table of this family's own names in a scheme, if its tensors are cut or numbered otherwise there.
+    pub fn own_table(&self, naming: Naming) -> Option<&'static Arch> {
+        ARCHS.iter().copied().find(|arch| arch.name == self.name && arch.own_naming() == Some(naming))
     }
 
     /// The row that a name belongs to, with its numbers.

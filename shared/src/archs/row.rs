@@ -129,6 +129,8 @@ pub enum On {
     CrossAttention,
     /// In such layers, where they are numbered for themselves.
     CrossAlone,
+    /// In such layers, where each has the number of the layer of text that comes after it.
+    CrossBefore,
     /// In layers of the vision tower.
     Vision,
     /// In layers of the vision tower that see all tiles of an image at once.
@@ -145,6 +147,8 @@ pub struct Row {
     pub hf: &'static str,
     /// Name in GGUF; empty if it has none.
     pub gguf: &'static str,
+    /// Name in torchtune, of a table of its own; in the others it follows from Hugging Face's.
+    pub tune: &'static str,
     /// Shape, in the family's sizes.
     pub shape: &'static [Size],
     /// How ranks divide it.
@@ -160,7 +164,7 @@ pub struct Row {
 /// A tensor that every model of the family has in every layer, of the same values in every scheme.
 pub(super) const fn row(hf: &'static str, gguf: &'static str, shape: &'static [Size]) -> Row {
     let (split, change, need, on) = (Split::Replicated, Change::Same, Need::Always, On::All);
-    Row { meta: "", hf, gguf, shape, split, change, need, on }
+    Row { meta: "", hf, gguf, tune: "", shape, split, change, need, on }
 }
 
 /// Layers that are numbered together.
@@ -176,7 +180,9 @@ impl On {
     /// The layers among which this row's are numbered.
     pub(super) fn stack(self) -> Stack {
         match self {
-            On::All | On::Dense | On::Sparse | On::SelfAttention | On::CrossAttention => Stack::Language,
+            On::All | On::Dense | On::Sparse | On::SelfAttention | On::CrossAttention | On::CrossBefore => {
+                Stack::Language
+            }
             On::CrossAlone => Stack::Cross,
             On::Vision => Stack::Vision,
             On::VisionGlobal => Stack::VisionGlobal,
@@ -188,6 +194,11 @@ impl Row {
     /// With a name in the family's own scheme, and how ranks divide it there.
     pub(super) const fn own(self, meta: &'static str, split: Split) -> Row {
         Row { meta, split, ..self }
+    }
+
+    /// With a name in torchtune.
+    pub(super) const fn tuned(self, tune: &'static str) -> Row {
+        Row { tune, ..self }
     }
 
     /// With values that differ between the schemes.
@@ -211,7 +222,8 @@ impl Row {
             Naming::Meta => self.meta,
             Naming::Hf => self.hf,
             Naming::Gguf => self.gguf,
-            Naming::Tune => super::torchtune::name(self.hf),
+            Naming::Tune if self.tune.is_empty() => super::torchtune::name(self.hf),
+            Naming::Tune => self.tune,
         }
     }
 

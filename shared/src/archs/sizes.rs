@@ -83,7 +83,27 @@ impl<'a> Sizes<'a> {
 
     /// Layers of the language model.
     pub fn layers(&self) -> Option<u64> {
-        self.number(&["num_hidden_layers", "n_layers"])
+        let all = self.number(&["num_hidden_layers", "n_layers"])?;
+        // A table with layers inside of others counts the others.
+        let inside = self.arch.rows.iter().any(|row| row.on == On::CrossBefore);
+        Some(if inside { all.saturating_sub(self.crossing(all)) } else { all })
+    }
+
+    /// How many of all layers attend to images.
+    fn crossing(&self, all: u64) -> u64 {
+        match &self.listed.crossing {
+            Some(crossing) => u64::try_from(crossing.len()).unwrap_or(u64::MAX),
+            // 3, 8, 13 …, as `MllamaTextConfig` has them.
+            None => all.saturating_add(1).checked_div(5).unwrap_or(0),
+        }
+    }
+
+    /// Whether a layer that attends to images is a part of this one, which attends to text.
+    fn attends_before(&self, layer: u64) -> bool {
+        let Some(all) = self.number(&["num_hidden_layers", "n_layers"]) else { return true };
+        let crossing = self.crossing(all);
+        let every = all.saturating_sub(crossing).checked_div(crossing).unwrap_or(0);
+        every > 0 && layer.saturating_add(1).is_multiple_of(every)
     }
 
     /// Layers of the language model that attend to images, where they are numbered for themselves.
@@ -167,6 +187,7 @@ impl<'a> Sizes<'a> {
             On::Dense => !sparse() || self.config.is_none(),
             On::SelfAttention => !self.attends_to_images(layer) || self.config.is_none(),
             On::CrossAttention => self.attends_to_images(layer),
+            On::CrossBefore => self.attends_before(layer),
         };
         let called = match row.need {
             Need::Where(key) => self.says(key),

@@ -32,15 +32,16 @@ fn no_name_stands_twice_and_every_row_is_found_by_its_names() {
 fn names_are_taken_for_the_family_that_they_are_of() {
     for arch in ARCHS {
         let counts = Counts { layers: 2, cross: 2, vision: 2, global: 2, experts: 2 };
-        let naming = if arch.in_hf().is_some() { Naming::Meta } else { Naming::Hf };
+        let naming = arch.own_naming().unwrap_or(Naming::Hf);
         let names: Vec<String> = arch
             .expected(counts)
             .filter(|found| found.row.need == Need::Always && found.row.on != On::Dense)
             .filter_map(|found| found.named(naming))
             .collect();
         let first = ARCHS.iter().find(|arch| arch.recognises(naming, names.iter().map(String::as_str)));
-        // Mistral's names are Llama's.
-        let wanted = if arch.name == "mistral" { "llama" } else { arch.name };
+        // Mistral's names are Llama's, and so are Gemma's and torchtune's for Phi-3.
+        let shared = matches!((arch.name, naming), ("mistral" | "gemma", _) | ("phi3", Naming::Tune));
+        let wanted = if shared { "llama" } else { arch.name };
         assert_eq!(first.map(|arch| arch.name), Some(wanted));
     }
 }
@@ -129,8 +130,25 @@ fn every_table_of_own_names_leads_to_names_of_hugging_face() {
         for row in arch.rows.iter().filter(|row| row.need != Need::Derived) {
             let one = [(row.hf, Size::Unsaid)];
             let names = if let Change::Parts(parts) = row.change { parts } else { &one };
-            assert!(names.iter().all(|(name, _)| known(name)), "{} {}", arch.name, row.meta);
+            assert!(names.iter().all(|(name, _)| known(name)), "{} {}{}", arch.name, row.meta, row.tune);
         }
+    }
+}
+
+#[test]
+fn layers_inside_of_others_are_counted_with_them() {
+    let arch = Arch::of_model_type("mllama").unwrap().own_table(Naming::Tune).unwrap();
+    let row = |name: &str| arch.find(Naming::Tune, name).unwrap().row;
+    let (own, inside) = (row("decoder.layers.0.mlp_norm.scale"), row("decoder.layers.0.fusion_layer.mlp_norm.scale"));
+    for (config, layers, wanted) in [
+        (json!({"text_config": {"num_hidden_layers": 40}}), 32, vec![3, 7, 11, 15, 19, 23, 27, 31]),
+        (json!({"text_config": {"num_hidden_layers": 6, "cross_attention_layers": [1, 4]}}), 4, vec![1, 3]),
+        (json!({"text_config": {"num_hidden_layers": 4, "cross_attention_layers": []}}), 4, vec![]),
+    ] {
+        let sizes = Sizes::of(arch, Naming::Tune, Some(&config));
+        assert_eq!(sizes.layers(), Some(layers));
+        let needed = |row: &Row| (0..layers).filter(|layer| sizes.needs(row, *layer)).collect::<Vec<u64>>();
+        assert_eq!((needed(own).len(), needed(inside)), (usize::try_from(layers).unwrap(), wanted));
     }
 }
 

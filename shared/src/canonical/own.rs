@@ -1,7 +1,7 @@
-//! Tensors of Meta's files that are cut or numbered otherwise than Hugging Face's, of Llama 3.2 Vision and Llama 4:
-//! each of Hugging Face's is put together from what ranks and rows hold of it.
+//! Tensors of Meta's files and torchtune's that are cut or numbered otherwise than Hugging Face's: each of Hugging Face's
+//! is put together from what ranks and rows hold of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{rotary, without_repeats};
@@ -14,7 +14,9 @@ use crate::facts::{Finding, Id, Op, Recipe, Tensor};
 pub(super) struct Own<'a> {
     /// The table of its own names.
     pub(super) arch: &'static Arch,
-    /// What `params.json` says.
+    /// The scheme of these.
+    pub(super) naming: Naming,
+    /// What the config says.
     pub(super) sizes: Sizes<'a>,
     pub(super) head_dim: u64,
     /// How often each key and value head is stored.
@@ -71,6 +73,12 @@ impl Merged {
         let every = self.every()?;
         number.checked_mul(every.checked_add(1)?)?.checked_add(every.checked_sub(1)?)
     }
+
+    /// The number among all layers of the one that attends to images and comes before layer `number` of those of text.
+    pub fn before(self, number: u64) -> Option<u64> {
+        let (next, every) = (number.checked_add(1)?, self.every()?);
+        if next.is_multiple_of(every) { self.cross(next.checked_div(every)?.checked_sub(1)?) } else { None }
+    }
 }
 
 /// The shapes of at most so many tiles, in the order of `get_all_supported_aspect_ratios` of transformers: rows of the
@@ -87,12 +95,15 @@ impl Own<'_> {
     /// A finding about a tensor that is not what its row says, or of which a part is missing.
     pub(super) fn make(&self, target: &'static Arch, tensors: Vec<Tensor>) -> Result<Made, Finding> {
         let found: Vec<(Option<Match>, Tensor)> =
-            tensors.into_iter().map(|tensor| (self.arch.find(Naming::Meta, &tensor.name), tensor)).collect();
+            tensors.into_iter().map(|tensor| (self.arch.find(self.naming, &tensor.name), tensor)).collect();
         let count = |on: On| {
             let numbers = found.iter().filter_map(|(found, _)| *found).filter(|found| found.row.on == on);
             numbers.filter(|found| found.row.per_layer()).map(|found| found.layer.saturating_add(1)).max().unwrap_or(0)
         };
-        let merged = Merged { own: count(On::All), cross: count(On::CrossAlone) };
+        let inside = found.iter().filter_map(|(found, _)| *found).filter(|found| found.row.on == On::CrossBefore);
+        let inside: BTreeSet<u64> = inside.map(|found| found.layer).collect();
+        let cross = count(On::CrossAlone).max(u64::try_from(inside.len()).unwrap_or(u64::MAX));
+        let merged = Merged { own: count(On::All), cross };
         // Llama 4 without its eyes is a class of its own in transformers.
         let alone = if count(On::Vision) == 0 { Arch::of_model_type(&format!("{}_text", target.name)) } else { None };
         let mut made =
@@ -133,6 +144,7 @@ impl Own<'_> {
     ) -> Result<(), Finding> {
         let number = match found.row.on {
             On::CrossAlone => merged.cross(found.layer),
+            On::CrossBefore => merged.before(found.layer),
             On::All => merged.own(found.layer),
             _ => Some(found.layer),
         };
@@ -391,6 +403,7 @@ mod tests {
         ] {
             let cross: Vec<u64> = (0..merged.cross).map(|number| merged.cross(number).unwrap()).collect();
             assert_eq!(cross, all);
+            assert_eq!((0..merged.own).filter_map(|number| merged.before(number)).collect::<Vec<u64>>(), all);
             let own: Vec<u64> = (0..merged.own).map(|number| merged.own(number).unwrap()).collect();
             let rest: Vec<u64> = (0..merged.own + merged.cross).filter(|number| !cross.contains(number)).collect();
             assert_eq!(own, rest);
@@ -408,11 +421,11 @@ mod tests {
 
     #[test]
     fn a_layer_is_not_one_with_experts_and_one_without() {
-        let arch = ARCHS.iter().copied().find(|arch| arch.name == "llama4" && arch.in_hf().is_some()).unwrap();
+        let arch = ARCHS.iter().copied().find(|arch| arch.name == "llama4" && arch.own_naming().is_some()).unwrap();
         let tensor = |name: &str| Tensor { name: name.to_owned(), recipe: zeros(Dtype::Bf16, vec![8]), crc32: None };
         let made = |names: &[&str]| {
             let sizes = Sizes::of(arch, Naming::Meta, None);
-            let own = Own { arch, sizes, head_dim: 4, repeated: 1, ranked: true };
+            let own = Own { arch, naming: Naming::Meta, sizes, head_dim: 4, repeated: 1, ranked: true };
             own.make(arch.in_hf().unwrap(), names.iter().map(|name| tensor(name)).collect())
         };
         let (dense, sparse) = ("layers.0.feed_forward.mlp.layer_norm_weight", "layers.0.feed_forward.norm.weight");

@@ -72,10 +72,11 @@ pub(super) fn settle(checkpoint: &mut Checkpoint) {
     checkpoint.family = mistral::family(checkpoint).or_else(|| tuned(checkpoint)).or(checkpoint.family.take());
 }
 
-/// Under torchtune's names, the family that the config beside them says: they do not tell Mistral from Llama.
+/// Under torchtune's names, the family that the config beside them says: they do not tell Mistral, Gemma or Phi from Llama.
 fn tuned(checkpoint: &Checkpoint) -> Option<Family> {
     let family = checkpoint.family.clone().filter(|family| family.naming == Naming::Tune)?;
     let arch = Arch::of_model_type(checkpoint.config.as_ref()?.value.get("model_type")?.as_str()?)?;
+    let arch = arch.own_table(Naming::Tune).unwrap_or(arch);
     let names = checkpoint.model().map(|tensor| tensor.name.as_str());
     arch.recognises(Naming::Tune, names).then_some(Family { arch, ..family })
 }

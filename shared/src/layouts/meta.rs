@@ -101,7 +101,7 @@ fn own_table(key: &str) -> Option<&'static Arch> {
         "moe_args" | "vision_args" => "llama4",
         _ => return None,
     };
-    ARCHS.iter().copied().find(|arch| arch.name == name && arch.in_hf().is_some())
+    Arch::of_model_type(name)?.own_table(Naming::Meta)
 }
 
 /// What stands before every name of the language model: nothing, mostly; the model's part that reads, where another

@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::archs::{Arch, Naming};
+use crate::archs::{Arch, Naming, setting};
 use crate::bytes::{FileSource, Pool, ReadAt};
 use crate::facts::{FileId, Finding, Id, Recipe, Severity, Tensor};
 use crate::formats::{self, Format, Object};
@@ -275,9 +275,13 @@ impl Checkpoint {
     /// Elements of one attention head, as the config says it outright or by a quotient.
     pub fn head_dim(&self) -> Option<u64> {
         let params = self.params()?;
-        let number = |key: &str| params.get(key).and_then(Value::as_u64);
+        let number = |key: &str| setting(params, key).and_then(Value::as_u64);
         let quotient = |width, heads| number(width)?.checked_div(number(heads)?);
+        // Of what a GGUF file does not say llama.cpp makes the quotient.
+        let family = self.family.as_ref().filter(|family| family.naming != Naming::Gguf);
+        let default = || family?.arch.defaults.iter().find(|row| row.0 == "head_dim").map(|row| row.1);
         number("head_dim")
+            .or_else(default)
             .or_else(|| quotient("dim", "n_heads"))
             .or_else(|| quotient("hidden_size", "num_attention_heads"))
             .filter(|&size| size > 0)

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use anyhow::{Result, bail};
-use ckpt::archs::{ARCHS, Arch, Change, Counts, MAX_TILES, Match, Naming, Need, On, Row, Size, Sizes, Split};
+use ckpt::archs::{Arch, Change, Counts, MAX_TILES, Match, Naming, Need, On, Row, Size, Sizes, Split};
 use ckpt::bytes::to_u64;
 use ckpt::canonical::own::{Merged, beside, by_ratio, ratios, reshaped, transposed, zeros};
 use ckpt::canonical::{self, Table};
@@ -36,7 +36,7 @@ pub(super) fn draft(job: &Job<'_>, table: Table) -> Result<Draft> {
         return refuse("Meta's files of this family are made of Hugging Face's, with a config.json", help);
     };
     let name = target.name.trim_end_matches("_text");
-    let Some(arch) = ARCHS.iter().copied().find(|arch| arch.name == name && arch.in_hf().is_some()) else {
+    let Some(arch) = Arch::of_model_type(name).and_then(|arch| arch.own_table(Naming::Meta)) else {
         return refuse(format!("{name} has no form of Meta's"), "convert with --to torch");
     };
     let refusal = |cause: String| Refusal::new(cause, "`--to torch` and `--to safetensors` take any model as it is");
