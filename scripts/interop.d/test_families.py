@@ -209,7 +209,8 @@ def test_the_same_model_in_gguf_has_the_same_canonical_digest(name, saved, tmp_p
 
 @pytest.mark.parametrize("name", [name for name in MODELS if name != "llama-biased"])
 def test_what_is_known_by_its_tensors_only_is_not_half_converted(name, saved, tmp_path):
-    known = name.removesuffix("-tied").removesuffix("-biased") in GGUF
+    # Where the others have experts, they are set up as llama.cpp has no place for.
+    known = name.removesuffix("-tied").removesuffix("-biased") in (*GGUF, "mixtral")
     for kind in ("meta",) if known else ("gguf", "meta"):
         outcome = support.run("convert", saved["5.23.0"] / name, "--to", kind, "--out", tmp_path / kind, expect=2)
         assert not (tmp_path / kind).exists() and outcome.err.strip(), kind
