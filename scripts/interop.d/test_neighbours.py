@@ -166,7 +166,8 @@ def test_initializers_that_torch_exports(tmp_path, monkeypatch):
 @pytest.mark.parametrize("one_file", [True, False])
 @pytest.mark.parametrize("threshold", [0, 64])
 def test_values_of_onnx_in_other_files(one_file, threshold, tmp_path):
-    onnx = pytest.importorskip("onnx")
+    import onnx
+
     table = {NAMES[dtype]: values(dtype, (3, 5)) for dtype in PLAIN if dtype not in (torch.bfloat16, torch.bool)}
     table |= {f"layer.{number}": values(torch.float32, (number, 16)) for number in range(1, 5)}
     tensors = [onnx.numpy_helper.from_array(tensor.numpy(), name) for name, tensor in table.items()]
