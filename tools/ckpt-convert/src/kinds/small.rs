@@ -28,7 +28,7 @@ use crate::options::refuse;
 pub(super) fn facts(job: &Job<'_>, table: &Table, tied: bool, draft: &mut Draft) -> Result<ModelFacts> {
     let checkpoint = job.checkpoint;
     if let Some(arch) = table.arch.filter(|arch| arch.name != "llama") {
-        let message = format!("the form of Meta's Llama is not that of {}", arch.name);
+        let message = format!("--to {} does not write models of the family {}", job.options.kind().name(), arch.name);
         return refuse(message, "`--to safetensors` and `--to torch` take any model as it is");
     }
     let Some(params) = checkpoint.params() else {
