@@ -1,5 +1,7 @@
 //! One file, with its other parts if it is one of a split GGUF; or a directory of none of the known kinds that holds weight files on top.
 
+use std::collections::BTreeSet;
+
 use super::tree::Entry;
 use super::{Checkpoint, Family, adapter, external, gguf, megatron, mistral, names, shards, wrapped};
 use crate::archs::{ARCHS, Arch, Naming};
@@ -34,7 +36,8 @@ pub(super) fn read(mut checkpoint: Checkpoint, jobs: usize) -> Checkpoint {
     let has_values = |file: &FileId| external::may_have(checkpoint.pool.name(*file));
     let (models, mut files): (Vec<FileId>, Vec<FileId>) = files.into_iter().partition(has_values);
     let mut read = shards::read(&mut checkpoint, &models, jobs);
-    files.retain(|file| !read.iter().any(|read| read.shard.file == *file));
+    let taken: BTreeSet<FileId> = read.iter().map(|read| read.shard.file).collect();
+    files.retain(|file| !taken.contains(file));
     read.extend(shards::read(&mut checkpoint, &files, jobs));
     read.sort_by_key(|read| (read.shard.file, read.tensors.is_empty()));
     read.dedup_by_key(|read| read.shard.file);

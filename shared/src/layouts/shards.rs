@@ -15,8 +15,8 @@ pub(super) struct Read {
     pub(super) pieces: Vec<Piece>,
 }
 
-/// Reads the headers of `files` on `jobs` threads, in their order; files with values of theirs follow each. What is wrong with one becomes a finding of the
-/// checkpoint; one that cannot be read at all is left out.
+/// Reads the headers of `files` on `jobs` threads, in their order; files with values of theirs follow each. What is wrong
+/// with one becomes a finding of the checkpoint; one that cannot be read at all is left out.
 pub(super) fn read(checkpoint: &mut Checkpoint, files: &[FileId], jobs: usize) -> Vec<Read> {
     let pool = &checkpoint.pool;
     let open = |file: &FileId| -> Result<Result<(Format, Container, u64), Finding>, ()> {

@@ -23,16 +23,16 @@ pub(crate) fn run(options: &Options, document: &mut Document, context: &Context)
     any(options, document, "", context).map(|_| Status::Ok)
 }
 
-/// The same; `name` is that of a model in a tree. Also returns the digests, unless there are several of a path.
+/// The same; `name` is that of a model in a tree, whose digests are returned too, unless there are several of a path.
 fn any(options: &Options, document: &mut Document, name: &str, context: &Context) -> Result<Option<Digests>> {
     let inside = inside::of(&document.path()).filter(|_| context.from.is_none());
     // The lists of other programs are lists of files, and those below the folder are as good as any.
     let Some(inside) = inside else {
         let checkpoint = open(&document.path(), options, context)?;
-        return one(options, document, name, &checkpoint, context).map(Some);
+        return one(options, document, name, &checkpoint, context);
     };
     if options.lists_files_only() {
-        return one(options, document, name, &careful(inside.all()?, options), context).map(Some);
+        return one(options, document, name, &careful(inside.all()?, options), context);
     }
     document.hash = None;
     let paths = inside.paths();
@@ -68,14 +68,14 @@ fn ask<'a>(options: &'a Options, tensors: Option<Names>, scope: Scope<'a>) -> As
     }
 }
 
-/// Answers for one checkpoint.
+/// Answers for one checkpoint; returns the digests of one that is a model in a tree, as its name there says.
 fn one(
     options: &Options,
     document: &mut Document,
     name: &str,
     checkpoint: &Checkpoint,
     context: &Context,
-) -> Result<Digests> {
+) -> Result<Option<Digests>> {
     let files_only = options.lists_files_only();
     if files_only && let Some(name) = unprintable(checkpoint) {
         let message = format!("the name of the file {name} is not UTF-8, which a list of digests cannot hold here");
@@ -90,7 +90,9 @@ fn one(
     let ask = ask(options, (!files_only).then_some(names), Scope { excluded: &excluded, own: &own });
     let taken = manifests::take(checkpoint, &ask, context.jobs.get(), &context.progress)?;
     let met = options.duplicates.then(|| options.twins.meet(&document.path, &taken));
-    let mut section = section(taken.clone(), options, document);
+    // Nobody asks for the digests of a checkpoint that is no part of a tree, and those of a large one take much room.
+    let kept = (!name.is_empty()).then(|| taken.clone());
+    let mut section = section(taken, options, document);
     if let Some((mut shared, notes)) = met {
         if options.brief {
             for shared in &mut shared {
@@ -104,7 +106,7 @@ fn one(
         section.excluded = unstated(checkpoint, &section);
     }
     document.hash = Some(section.into());
-    Ok(taken)
+    Ok(kept)
 }
 
 /// Whether a statement never speaks of the file of that path.

@@ -93,7 +93,7 @@ pub(crate) fn check(mut ours: Checkpoint, other: &Path, tolerance: Option<f64>, 
 
 /// The models of a tree that another tree does not have, and the other way round. Those that both have are compared.
 pub(crate) fn models(ours: &Inside, theirs: &Inside) -> Vec<Finding> {
-    let lacks = |inside: &Inside, name: &String| !inside.names().contains(name);
+    let lacks = |inside: &Inside, name: &String| inside.path_of(name).is_none();
     let added =
         ours.names().iter().filter(|name| lacks(theirs, name)).map(|name| {
             Finding::new(Id::AgainstAdded, "the other tree has no model of this path").in_file(name.clone())

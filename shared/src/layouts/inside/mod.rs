@@ -98,9 +98,9 @@ impl Inside {
         self.names.iter().map(|name| self.folder.join(name)).collect()
     }
 
-    /// Where the one of that name is, if it is inside.
+    /// Where the one of that name is, if it is inside. The steps of a run are not found: they stand in another order.
     pub fn path_of(&self, name: &str) -> Option<PathBuf> {
-        self.names.iter().any(|own| own == name).then(|| self.folder.join(name))
+        self.names.binary_search_by(|own| own.as_str().cmp(name)).ok().map(|_| self.folder.join(name))
     }
 
     /// Every file below the folder, as a checkpoint without tensors.
