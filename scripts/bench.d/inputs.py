@@ -9,7 +9,8 @@ import subprocess
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
-MAKERS = [HERE / "inputs.py", HERE / "llama_files.py", HERE / "sparse_headers.py", HERE / "many_members.py", HERE / "trainer_files.py"]
+SCRIPTS = ("inputs.py", "llama_files.py", "sparse_headers.py", "many_members.py", "trainer_files.py", "zero_script.py")
+MAKERS = [HERE / name for name in SCRIPTS]
 MAKERS += [HERE.parent / "fixtures.d" / name for name in ("llama.py", "zero_files.py")]
 GB = 10**9
 
@@ -112,6 +113,10 @@ class Inputs:
         """What a trainer saves, by its kind in trainer_files.py."""
         shape = "quick" if self.quick else {"zero": "half"}.get(kind, "1B")
         return self.make(kind, gigabytes * GB, "trainer_files.py", kind, shape)
+
+    def zero_script(self):
+        """DeepSpeed's script that makes weights of ZeRO's masters."""
+        return self.make("zero-script", 0.1 * GB, "zero_script.py") / "zero_to_fp32.py"
 
     def headers(self):
         """The headers of a trillion parameters; the data is a hole."""

@@ -2,8 +2,6 @@
 """What people use today, one run of it: theirs.py KIND SOURCE TARGET
 
     dcp     `dcp_to_torch_save` of torch itself
-    zero    the work of DeepSpeed's zero_to_fp32.py for ZeRO 2, which the oracle does not have: every rank's state is mapped, the
-            parts of a group are joined, each parameter is a view of that, and torch.save writes them
     gguf    the work of llama.cpp's convert_hf_to_gguf.py, which is in no package: tensors read one after the other, named by
             gguf-py's map, q and k in llama.cpp's order, rounded or quantised by gguf-py; without the vocabulary
     packed  compressed-tensors' own decompression of every weight, saved by safetensors
@@ -20,25 +18,6 @@ def dcp(source, target):
     from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 
     dcp_to_torch_save(source, target)
-
-
-def zero(source, target):
-    import trainer_files
-
-    trainer_files.zero_files.lend_modules()
-    folder = source / (source / "latest").read_text().strip()
-    load = lambda path: torch.load(path, map_location="cpu", mmap=True, weights_only=False)  # noqa: E731
-    model = load(folder / "mp_rank_00_model_states.pt")
-    parts = [load(path)["optimizer_state_dict"]["single_partition_of_fp32_groups"] for path in sorted(folder.glob("*_optim_states.pt"))]
-    state = {name: model["module"][name] for name in model["buffer_names"]}
-    for group, shapes in enumerate(model["param_shapes"]):
-        whole, place = torch.cat([part[group] for part in parts]), 0
-        for name, shape in shapes.items():
-            state[name] = whole.narrow(0, place, shape.numel()).view(shape)
-            place += shape.numel()
-    for name, other in model["shared_params"].items():
-        state[name] = state[other]
-    torch.save(state, target)
 
 
 def gguf(source, target, kind):
@@ -100,7 +79,7 @@ def packed(source, target):
 
 def main():
     kind, source, target, *more = sys.argv[1:]
-    {"dcp": dcp, "zero": zero, "gguf": gguf, "packed": packed}[kind](pathlib.Path(source), target, *more)
+    {"dcp": dcp, "gguf": gguf, "packed": packed}[kind](pathlib.Path(source), target, *more)
 
 
 if __name__ == "__main__":
