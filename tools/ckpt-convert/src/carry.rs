@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use ckpt::canonical::{self, Table};
+use ckpt::canonical;
 use ckpt::formats::Format;
 use ckpt::layouts::{ADAPTER_CONFIG, Checkpoint, Layout, names, training};
 use serde_json::Value;
@@ -212,8 +212,8 @@ pub(crate) fn outside(names: &[String], draft: &mut Draft) {
     }
 }
 
-/// Lists the buffers that are left out because they can be derived.
-pub(crate) fn derived(table: &Table, draft: &mut Draft) {
-    let buffers = table.left_out.iter().filter(|name| canonical::is_derived(name));
+/// Lists the buffers among the names left out of a table: they can be derived.
+pub(crate) fn derived(left_out: &[String], draft: &mut Draft) {
+    let buffers = left_out.iter().filter(|name| canonical::is_derived(name));
     draft.lost.extend(buffers.map(|name| format!("{name}: it follows from the config")));
 }

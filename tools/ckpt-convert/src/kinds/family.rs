@@ -42,7 +42,7 @@ pub(super) fn known(job: &Job<'_>, table: &Table) -> Result<Option<Known>> {
     let family = metadata::family(arch).filter(|_| naming != Some(Naming::Meta));
     let (Some(family), Some(told)) = (family, job.checkpoint.params()) else {
         let message = format!("{} is known by its tensors, and no config of it is made", arch.name);
-        return refuse(message, "`--to safetensors` and `--to torch` take any model as it is");
+        return refuse(message, super::AS_IT_IS);
     };
     small::nothing_inferred(job)?;
     let config = match naming {

@@ -43,14 +43,14 @@ pub(super) fn draft(job: &Job<'_>) -> Result<Draft> {
     } else if let Some(known) = family::known(job, &table)? {
         family::hf(job, &known, &mut draft)?;
         carry::texts(job.checkpoint, "Hugging Face's form", &mut draft);
-        carry::derived(&table, &mut draft);
+        carry::derived(&table.left_out, &mut draft);
     } else if table.arch.is_some() {
         seeing::described(job, &table, tied, &mut draft)?;
         carry::texts(job.checkpoint, "Hugging Face's form", &mut draft);
-        carry::derived(&table, &mut draft);
+        carry::derived(&table.left_out, &mut draft);
     } else {
-        let help = "`--to safetensors` and `--to torch` take any model as it is";
-        return refuse("the architecture is not known and there is no config.json, so its config cannot be made", help);
+        let cause = "the architecture is not known and there is no config.json, so its config cannot be made";
+        return refuse(cause, super::AS_IT_IS);
     }
     weights(job, table.tensors, &mut draft);
     carry::objects(job.checkpoint, &mut draft);

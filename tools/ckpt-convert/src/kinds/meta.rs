@@ -4,12 +4,14 @@ use anyhow::{Result, bail};
 use ckpt::archs::llama::ModelFacts;
 use ckpt::archs::{Arch, Change, Counts, Naming, Size, Split};
 use ckpt::canonical;
+use ckpt::cli::Refusal;
 use ckpt::facts::recipe::RotaryOrder;
 use ckpt::facts::{Finding, Id, Op, Recipe, Tensor};
 
 use super::{Job, own, seeing, small};
 use crate::carry;
-use crate::draft::{Draft, Form, Weights};
+use crate::draft::{Content, Draft, Form, Weights};
+use crate::metadata;
 use crate::options::refuse;
 
 /// Model-parallel ranks that Meta ships a model of so many layers and such a width with (facts of the releases; the
@@ -36,8 +38,7 @@ pub(super) fn draft(job: &Job<'_>) -> Result<Draft> {
     small::holds(job)?;
     let (mut table, tied) = job.table()?;
     let Some(arch) = table.arch else {
-        let help = "`--to safetensors` and `--to torch` take any model as it is";
-        return refuse("Meta's format is for Llama models, and this is none that is known", help);
+        return refuse("Meta's format is for Llama models, and this is none that is known", super::AS_IT_IS);
     };
     let says_tied = job.checkpoint.params().and_then(|params| params.get("tie_word_embeddings")?.as_bool());
     if tied && says_tied == Some(false) && table.left_out.is_empty() {
@@ -66,12 +67,45 @@ pub(super) fn draft(job: &Job<'_>) -> Result<Draft> {
     for (rank, tensors) in files.into_iter().enumerate() {
         draft.weights.push(Weights { name: format!("consolidated.{rank:02}.pth"), form: Form::Torch, tensors });
     }
-    small::meta(job, &facts, ranks, &mut draft)?;
+    described(job, &facts, ranks, &mut draft)?;
     carry::texts(job.checkpoint, "Meta's form", &mut draft);
-    carry::derived(&table, &mut draft);
+    carry::derived(&table.left_out, &mut draft);
     draft.checklist = true;
     carry::objects(job.checkpoint, &mut draft);
     Ok(draft)
+}
+
+/// The small files of Meta's form.
+///
+/// # Errors
+/// What `params.json` cannot say; a tokenizer that cannot be read.
+fn described(job: &Job<'_>, facts: &ModelFacts, ranks: u64, draft: &mut Draft) -> Result<()> {
+    // As many key and value heads as there are in the rank files: those that several ranks hold count for each.
+    let kv_heads = facts.kv_heads.max(ranks.min(facts.heads));
+    let number = |key: &str| job.checkpoint.params().and_then(|params| params.get(key)?.as_u64());
+    let same_heads = number("n_kv_heads").or_else(|| number("n_heads")) == Some(kv_heads);
+    if !(same_heads && job.options.assume.is_empty() && own_params(job, draft)) {
+        let facts = ModelFacts { kv_heads, ..facts.clone() };
+        let text = metadata::params(&facts).map_err(|cause| Refusal::new(cause, super::AS_IT_IS))?;
+        draft.make("params.json", text);
+        draft.lost.extend(metadata::losses(&facts));
+    }
+    small::tokenizer_of_meta(job, facts.generation.has_tiktoken(), draft)
+}
+
+/// Takes the `params.json` of a source in Meta's form as it is, where it has one.
+pub(super) fn own_params(job: &Job<'_>, draft: &mut Draft) -> bool {
+    let checkpoint = job.checkpoint;
+    let from_meta = checkpoint.family.as_ref().is_some_and(|family| family.naming == Naming::Meta);
+    let path = checkpoint.root_file(&format!("{}params.json", checkpoint.weights.display()));
+    let Some(path) = path.filter(|_| from_meta) else { return false };
+    // Meta's own code reads its keys on top of the file and nowhere else.
+    let whole = checkpoint.config.as_ref().map(|config| &config.value);
+    match checkpoint.params().filter(|params| Some(*params) != whole) {
+        Some(inner) => draft.make("params.json", format!("{inner}\n").into_bytes()),
+        None => drop(draft.files.insert("params.json".to_owned(), Content::Copied(path))),
+    }
+    true
 }
 
 /// Divides a model among ranks.

@@ -29,13 +29,10 @@ pub(super) use mistral::is_own;
 pub(super) fn known(job: &Job<'_>) -> Result<()> {
     let own = job.checkpoint.layout == Layout::Mistral;
     match job.checkpoint.params().filter(|_| own).and_then(mistral::foreign) {
-        Some((key, what)) => refuse(format!("{key} in params.json says that this is {what}"), HELP),
+        Some((key, what)) => refuse(format!("{key} in params.json says that this is {what}"), super::AS_IT_IS),
         None => Ok(()),
     }
 }
-
-/// What takes a model that this form does not have.
-const HELP: &str = "`--to safetensors` and `--to torch` take any model as it is";
 
 /// Works out the facts of a model in either form and notes in the draft how.
 ///
@@ -119,11 +116,14 @@ pub(super) fn draft(job: &Job<'_>) -> Result<Draft> {
     if let Some(config) = checkpoint.params().filter(|_| !own) {
         let causes = files::refusals(config);
         if !causes.is_empty() {
-            return refuse(format!("Mistral's own form cannot hold this model: {}", causes.join("; ")), HELP);
+            return refuse(
+                format!("Mistral's own form cannot hold this model: {}", causes.join("; ")),
+                super::AS_IT_IS,
+            );
         }
     }
     let Some(arch) = table.arch.filter(|arch| is_own(arch)) else {
-        return refuse("Mistral's own form is for Mistral and Mixtral models, and this is none", HELP);
+        return refuse("Mistral's own form is for Mistral and Mixtral models, and this is none", super::AS_IT_IS);
     };
     let mut draft = Draft::default();
     let facts = facts(job, arch, &table, tied, &mut draft)?;
@@ -163,7 +163,7 @@ pub(super) fn draft(job: &Job<'_>) -> Result<Draft> {
     }
     own_tokenizer(job, &mut draft)?;
     carry::texts(checkpoint, "Mistral's own form", &mut draft);
-    carry::derived(&table, &mut draft);
+    carry::derived(&table.left_out, &mut draft);
     carry::objects(checkpoint, &mut draft);
     Ok(draft)
 }

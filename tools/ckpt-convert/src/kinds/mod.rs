@@ -27,6 +27,9 @@ use clap::ValueEnum;
 use crate::draft::Draft;
 use crate::options::Options;
 
+/// What takes a model that a kind cannot hold.
+const AS_IT_IS: &str = "`--to safetensors` and `--to torch` take any model as it is";
+
 /// A kind of checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kind {

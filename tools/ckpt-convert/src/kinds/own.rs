@@ -1,5 +1,6 @@
 //! `--to meta` of Llama 3.2 Vision and Llama 4: every tensor of Meta's table made of Hugging Face's, rank by rank.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 
 use anyhow::{Result, bail};
@@ -12,7 +13,7 @@ use ckpt::facts::recipe::{RotaryOrder, Tile, elements};
 use ckpt::facts::{Finding, Id, Op, Recipe, Tensor};
 use ckpt::plan::compare;
 
-use super::{Job, small};
+use super::{Job, meta, seeing, small};
 use crate::carry;
 use crate::draft::{Draft, Form, Weights};
 use crate::metadata::{llama4, mllama};
@@ -30,24 +31,37 @@ const TILES: Size = Size::Key("vision_config/max_num_tiles");
 /// What Meta's format cannot hold, by name; those of reading.
 pub(super) fn draft(job: &Job<'_>, table: Table) -> Result<Draft> {
     let Some(target) = table.arch else { return refuse("the architecture is not known", "convert with --to torch") };
-    let from_hf = job.checkpoint.family.as_ref().is_some_and(|family| family.naming == Naming::Hf);
-    let Some(config) = job.checkpoint.params().filter(|_| from_hf) else {
-        let help = "`--to hf` first, and from there `--to meta` with --mp";
-        return refuse("Meta's files of this family are made of Hugging Face's, with a config.json", help);
+    small::nothing_inferred(job)?;
+    let config = match (job.checkpoint.family.as_ref().map(|family| family.naming), job.checkpoint.params()) {
+        (Some(Naming::Hf), Some(config)) => Cow::Borrowed(config),
+        (Some(Naming::Meta), Some(_)) => Cow::Owned(seeing::sizes(job, &table)?),
+        _ => {
+            let help = "put its config.json (Hugging Face) or params.json (Meta) beside the weights";
+            return refuse("the sizes of the model are not known, by which its tensors are divided", help);
+        }
     };
+    let from_hf = matches!(config, Cow::Borrowed(_));
     let name = target.name.trim_end_matches("_text");
     let Some(arch) = Arch::of_model_type(name).and_then(|arch| arch.own_table(Naming::Meta)) else {
         return refuse(format!("{name} has no form of Meta's"), "convert with --to torch");
     };
-    let refusal = |cause: String| Refusal::new(cause, "`--to torch` and `--to safetensors` take any model as it is");
+    let refusal = |cause: String| Refusal::new(cause, super::AS_IT_IS);
     let mut draft = Draft::default();
-    let sizes = Sizes::of(target, Naming::Hf, Some(config));
+    let sizes = Sizes::of(target, Naming::Hf, Some(&config));
     super::is_described(&table, &sizes, CONFIG)?;
-    let own = own_of(job, arch, target, sizes, &table)?;
-    own.alike(job, &table)?;
+    let mut own = own_of(job, arch, target, sizes, &table)?;
+    if from_hf {
+        own.alike(job, &table)?;
+    } else {
+        own.squares = squares(job, arch);
+    }
     let mut files: Vec<Vec<Tensor>> = (0..own.ranks).map(|_| Vec::new()).collect();
-    let params = if arch.name == "mllama" { mllama::params(config) } else { llama4::params(config) };
-    draft.make("params.json", params.map_err(refusal)?);
+    // Where ranks have the same key heads, the file says how many there are with the copies.
+    let alone = table.repeated == 1 && own.ranks <= own.kv_heads;
+    if !alone || !meta::own_params(job, &mut draft) {
+        let params = if arch.name == "mllama" { mllama::params(&config) } else { llama4::params(&config) };
+        draft.make("params.json", params.map_err(refusal)?);
+    }
     let tensors = crate::cast::cast(table.tensors, job.options.dtype, job.checkpoint);
     let held: HashMap<&str, &Recipe> = tensors.iter().map(|tensor| (tensor.name.as_str(), &tensor.recipe)).collect();
     let mut used: BTreeSet<String> = BTreeSet::new();
@@ -58,22 +72,35 @@ pub(super) fn draft(job: &Job<'_>, table: Table) -> Result<Draft> {
         let message = "Meta's format has no place for this tensor";
         bail!(Finding::new(Id::TensorUnexpected, message).tensor(other.name.clone()));
     }
-    if arch.name == "mllama" {
+    if arch.name == "mllama" && own.squares.is_empty() {
         let what = "position embeddings of tiles that no shape of an image has: Hugging Face's form does not hold them, and zeros stand there";
         draft.lost.push(what.to_owned());
-        draft.lost.extend(mllama::losses(config));
+    }
+    if from_hf && arch.name == "mllama" {
+        draft.lost.extend(mllama::losses(&config));
     }
     for (rank, tensors) in files.into_iter().enumerate() {
         draft.weights.push(Weights { name: format!("consolidated.{rank:02}.pth"), form: Form::Torch, tensors });
     }
     small::tokenizer_of_meta(job, true, &mut draft)?;
     carry::texts(job.checkpoint, "Meta's form", &mut draft);
+    carry::derived(&table.left_out, &mut draft);
     draft.checklist = true;
     carry::objects(job.checkpoint, &mut draft);
     Ok(draft)
 }
 
-/// A model of Hugging Face's on its way to ranks.
+/// The squares of tiles of a source in Meta's form, by Meta's names: Hugging Face's form has not all of their tiles.
+fn squares(job: &Job<'_>, arch: &'static Arch) -> HashMap<String, Recipe> {
+    let is = |tensor: &&Tensor| {
+        arch.find(Naming::Meta, &tensor.name).is_some_and(|found| found.row.change == Change::Ratios)
+    };
+    let found = job.checkpoint.model().filter(is).cloned().collect();
+    let cast = crate::cast::cast(found, job.options.dtype, job.checkpoint);
+    cast.into_iter().map(|tensor| (tensor.name, tensor.recipe)).collect()
+}
+
+/// A model under Hugging Face's names on its way to ranks.
 struct Own<'a> {
     /// Meta's table.
     arch: &'static Arch,
@@ -87,6 +114,8 @@ struct Own<'a> {
     vocab: u64,
     /// Between Hugging Face's names in Meta's table and those of the model at hand.
     dropped: &'static str,
+    /// Squares of tiles that are there whole, by Meta's names.
+    squares: HashMap<String, Recipe>,
 }
 
 /// What the conversion needs to know, of the config and the tensors.
@@ -112,7 +141,7 @@ fn own_of<'a>(
     if expected.as_ref() != Some(&crossing) {
         let message =
             format!("layers {crossing:?} attend to images, and Meta's code spreads {cross} evenly among the others");
-        return refuse(message, "`--to torch` and `--to safetensors` take any model as it is");
+        return refuse(message, super::AS_IT_IS);
     }
     counts = Counts { layers: merged.own, cross, ..counts };
     // As the releases come: 90B of Llama 3.2 Vision, Scout and Maverick of Llama 4 in eight files, the others in one.
@@ -133,7 +162,7 @@ fn own_of<'a>(
     let vocab = head.and_then(|head| head.recipe.shape.first().copied()).unwrap_or(0);
     let kv_heads = keys.checked_div(head_dim).unwrap_or(0).max(1);
     let dropped = if target.name.ends_with("_text") { "language_model." } else { "" };
-    Ok(Own { arch, sizes, ranks, counts, merged, head_dim, kv_heads, vocab, dropped })
+    Ok(Own { arch, sizes, ranks, counts, merged, head_dim, kv_heads, vocab, dropped, squares: HashMap::new() })
 }
 
 /// A tensor that cannot be divided, for which another number of ranks may do; where there is but one rank, none does.
@@ -161,7 +190,7 @@ impl Own<'_> {
             progress.expect(again.len_bytes().saturating_mul(2));
             if compare::first_difference((job.reader, &tensor.recipe), (job.reader, &again), progress)?.is_some() {
                 let what = format!("{} has several embeddings of one tile, and Meta's form one", tensor.name);
-                return refuse(what, "`--to torch` and `--to safetensors` take any model as it is");
+                return refuse(what, super::AS_IT_IS);
             }
         }
         Ok(())
@@ -254,7 +283,10 @@ impl Own<'_> {
                 let pixels = pixels.ok_or_else(|| unfit(name, &first.shape, 1))?;
                 share(&reshaped((*first).clone(), vec![rows, pixels]), axis)?
             }
-            Change::Ratios => squared(first, &self.sizes).map_err(|finding| finding.tensor(name))?,
+            Change::Ratios => match self.squares.get(name) {
+                Some(square) => square.clone(),
+                None => squared(first, &self.sizes).map_err(|finding| finding.tensor(name))?,
+            },
             Change::Transposed => transposed((*first).clone())?,
             Change::Experts => {
                 let own = self.expert(row, first, name)?;

@@ -20,9 +20,6 @@ use crate::draft::{Content, Draft};
 use crate::metadata::{Seen, Tokens, generation_of, llama4, mllama, seeing_template};
 use crate::options::refuse;
 
-/// What takes a model of which no config is made.
-const HELP: &str = "`--to safetensors` and `--to torch` take any model as it is";
-
 /// Whether a family is one of those whose small files are made here.
 pub(super) fn is_known(arch: &Arch) -> bool {
     matches!(arch.name, "mllama" | "llama4" | "llama4_text")
@@ -46,16 +43,7 @@ pub(super) fn described(job: &Job<'_>, table: &Table, tied: bool, draft: &mut Dr
 /// What the files do not tell or transformers cannot be told; a tokenizer that cannot be read.
 pub(super) fn hf(job: &Job<'_>, table: &Table, draft: &mut Draft) -> Result<()> {
     let checkpoint = job.checkpoint;
-    let from_meta = checkpoint.family.as_ref().is_some_and(|family| family.naming == Naming::Meta);
-    let Some(params) = checkpoint.params().filter(|_| from_meta) else {
-        return refuse("the config of this model is made of Meta's params.json, and there is none", HELP);
-    };
-    let plain = |dtype: Dtype| matches!(dtype, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::Bf16);
-    if let Some(packed) = table.tensors.iter().find(|tensor| !plain(tensor.recipe.dtype)) {
-        let what =
-            format!("{} is {}: weights whose scales stand in files of their own", packed.name, packed.recipe.dtype);
-        return refuse(what, "take the release in BF16");
-    }
+    let params = params(job, table)?;
     if let Some(name) = &job.options.match_release {
         let help = "leave --match-release out";
         return refuse(format!("--match-release {name}: files of this family are not known to the byte"), help);
@@ -76,8 +64,8 @@ pub(super) fn hf(job: &Job<'_>, table: &Table, draft: &mut Draft) -> Result<()> 
     let instruct = tuned(job, draft)?;
     let dtype = main_dtype(&table.tensors, job.options.dtype);
     let seen = Seen::new(params, table, dtype, instruct, first);
-    let refusal = |cause: String| Refusal::new(cause, HELP);
-    let config = if vision { mllama::config(&seen) } else { llama4::config(&seen) }.map_err(refusal)?;
+    let refusal = |cause: String| Refusal::new(cause, super::AS_IT_IS);
+    let config = config(&seen, vision)?;
     let said: Value = serde_json::from_slice(&config).unwrap_or_default();
     if let Some(arch) = table.arch {
         super::is_described(table, &Sizes::of(arch, Naming::Hf, Some(&said)), "params.json")?;
@@ -115,6 +103,40 @@ pub(super) fn hf(job: &Job<'_>, table: &Table, draft: &mut Draft) -> Result<()> 
     draft.make("special_tokens_map.json", tokens.special_tokens_map());
     draft.files.insert("tokenizer.model".to_owned(), Content::Copied(found.path));
     Ok(())
+}
+
+/// Meta's `params.json` of a model whose weights are numbers.
+///
+/// # Errors
+/// That there is none, or that weights are packed.
+fn params<'a>(job: &Job<'a>, table: &Table) -> Result<&'a Value> {
+    let from_meta = job.checkpoint.family.as_ref().is_some_and(|family| family.naming == Naming::Meta);
+    let Some(params) = job.checkpoint.params().filter(|_| from_meta) else {
+        return refuse("the config of this model is made of Meta's params.json, and there is none", super::AS_IT_IS);
+    };
+    let plain = |dtype: Dtype| matches!(dtype, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::Bf16);
+    if let Some(packed) = table.tensors.iter().find(|tensor| !plain(tensor.recipe.dtype)) {
+        let what =
+            format!("{} is {}: weights whose scales stand in files of their own", packed.name, packed.recipe.dtype);
+        return refuse(what, "take the release in BF16");
+    }
+    Ok(params)
+}
+
+fn config(seen: &Seen<'_>, vision: bool) -> Result<Vec<u8>> {
+    let config = if vision { mllama::config(seen) } else { llama4::config(seen) };
+    Ok(config.map_err(|cause| Refusal::new(cause, super::AS_IT_IS))?)
+}
+
+/// The sizes of a model of Meta's, in the words of Hugging Face's config. Which tokens end a text is not among them.
+///
+/// # Errors
+/// What `params.json` and the shapes do not tell; packed weights.
+pub(super) fn sizes(job: &Job<'_>, table: &Table) -> Result<Value> {
+    let vision = table.arch.is_some_and(|arch| arch.name == "mllama");
+    let dtype = main_dtype(&table.tensors, job.options.dtype);
+    let seen = Seen::new(params(job, table)?, table, dtype, false, 0);
+    Ok(serde_json::from_slice(&config(&seen, vision)?).unwrap_or_default())
 }
 
 /// Whether the model is tuned for dialogue, by its name or as was assumed.

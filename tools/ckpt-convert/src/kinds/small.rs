@@ -8,7 +8,7 @@ use ckpt::archs::llama::ModelFacts;
 use ckpt::archs::llama::infer::{self, Evidence, Inference};
 use ckpt::bytes::to_usize;
 use ckpt::canonical::Table;
-use ckpt::cli::{Refusal, Usage};
+use ckpt::cli::Usage;
 use ckpt::document::Inferred;
 use ckpt::facts::{Dtype, Finding, Id, Tensor};
 use ckpt::plan::blocks::Block;
@@ -133,8 +133,9 @@ pub(super) fn nothing_inferred(job: &Job<'_>) -> Result<()> {
         (None, Some(name)) => format!("--match-release {name}"),
         (None, None) => return Ok(()),
     };
-    let message = format!("{what}: the source has a config.json of its own, which is carried, and nothing is inferred");
-    refuse(message, "leave the option out, and change config.json afterwards")
+    let name = job.checkpoint.config.as_ref().map_or("config.json", |config| config.name.as_str());
+    let message = format!("{what}: the source has a {name} of its own, which is carried, and nothing is inferred");
+    refuse(message, format!("leave the option out, and change {name} afterwards"))
 }
 
 /// The chat template that was asked for.
@@ -361,38 +362,6 @@ pub(super) fn vocabulary(
     Ok(())
 }
 
-/// Makes the small files of Meta's form.
-///
-/// # Errors
-/// What the form cannot hold, each cause by name; a tokenizer that cannot be read.
-pub(super) fn meta(job: &Job<'_>, facts: &ModelFacts, ranks: u64, draft: &mut Draft) -> Result<()> {
-    let checkpoint = job.checkpoint;
-    let from_meta = checkpoint.family.as_ref().is_some_and(|family| family.naming == Naming::Meta);
-    let path =
-        if from_meta { checkpoint.root_file(&format!("{}params.json", checkpoint.weights.display())) } else { None };
-    // As many key and value heads as there are in the rank files: those that several ranks hold count for each.
-    let kv_heads = facts.kv_heads.max(ranks.min(facts.heads));
-    let number = |key: &str| checkpoint.params().and_then(|params| params.get(key)?.as_u64());
-    let same_heads = number("n_kv_heads").or_else(|| number("n_heads")) == Some(kv_heads);
-    match path {
-        Some(path) if same_heads && job.options.assume.is_empty() => {
-            // Meta's own code reads its keys on top of the file and nowhere else.
-            let whole = checkpoint.config.as_ref().map(|config| &config.value);
-            match checkpoint.params().filter(|params| Some(*params) != whole) {
-                Some(inner) => draft.make("params.json", format!("{inner}\n").into_bytes()),
-                None => drop(draft.files.insert("params.json".to_owned(), Content::Copied(path))),
-            }
-        }
-        _ => {
-            let facts = ModelFacts { kv_heads, ..facts.clone() };
-            let text = metadata::params(&facts).map_err(|cause| Refusal::new(cause, HELP))?;
-            draft.make("params.json", text);
-            draft.lost.extend(metadata::losses(&facts));
-        }
-    }
-    tokenizer_of_meta(job, facts.generation.has_tiktoken(), draft)
-}
-
 /// The `tokenizer.model` of Meta's form: the source's own, or made of what it has instead.
 ///
 /// # Errors
@@ -408,9 +377,6 @@ pub(super) fn tokenizer_of_meta(job: &Job<'_>, tiktoken: bool, draft: &mut Draft
     }
     Ok(())
 }
-
-/// What takes a model that Meta's format cannot hold.
-const HELP: &str = "`--to torch` and `--to safetensors` take any model as it is";
 
 /// Refuses, with every cause, a source whose config says what Meta's format cannot.
 ///
@@ -428,7 +394,7 @@ pub(super) fn holds(job: &Job<'_>) -> Result<()> {
     if causes.is_empty() {
         return Ok(());
     }
-    refuse(format!("Meta's format cannot hold this model: {}", causes.join("; ")), HELP)
+    refuse(format!("Meta's format cannot hold this model: {}", causes.join("; ")), super::AS_IT_IS)
 }
 
 /// A `tokenizer.model` made of a `tokenizer.json`: Meta's own bytes for tiktoken, an equal model for SentencePiece.
